@@ -1,0 +1,3 @@
+"""mmvssm: vision state-space backbones for dense prediction."""
+
+__version__ = '0.1.0'
