@@ -1,0 +1,203 @@
+"""What the families share: constructor checks, the feature mode, and timm's verbs.
+
+A family's class names its modules as the official state dict does, so the current official checkpoints load
+without renaming. `features_only=True` builds the dense-prediction form: no head, `forward` returns a list of maps.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from timm.models._features import FeatureInfo
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def check_choice(field: str, value, allowed: Sequence) -> None:
+    """Raise a ValueError that names the field and what is allowed, unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f'{field}={value!r} is not supported; allowed: {", ".join(map(str, allowed))}')
+
+
+def resolve_indices(out_indices, num_outputs: int, field: str = 'out_indices') -> tuple[int, ...]:
+    """Turn None (all), an int n (the last n) or a sequence (negative counts from the end) into indices.
+
+    Raises:
+        ValueError: naming the field and the allowed range.
+    """
+    if out_indices is None:
+        return tuple(range(num_outputs))
+    if isinstance(out_indices, int):
+        if not 0 < out_indices <= num_outputs:
+            raise ValueError(f'{field}={out_indices} asks for the last n maps; allowed: 1 to {num_outputs}')
+        return tuple(range(num_outputs - out_indices, num_outputs))
+    for index in out_indices:
+        if not isinstance(index, int) or not -num_outputs <= index < num_outputs:
+            raise ValueError(
+                f'{field}={tuple(out_indices)} holds {index!r}; allowed: 0 to {num_outputs - 1}, '
+                f'or -{num_outputs} to -1 from the end'
+            )
+    indices = tuple(i % num_outputs for i in out_indices)
+    if list(indices) != sorted(set(indices)) or not indices:
+        raise ValueError(f'{field}={tuple(out_indices)} must name at least one map, ascending, each once')
+    return indices
+
+
+def drop_path_rates(rate: float, depth: int) -> list[float]:
+    """Drop-path rates of `depth` blocks, linear from 0 to `rate`."""
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(f'drop_path_rate={rate} must lie in [0, 1)')
+    return [rate * i / max(depth - 1, 1) for i in range(depth)]
+
+
+class Backbone(nn.Module):
+    """Common ground of all families; see :class:`HierarchicalBackbone` for the four-stage ones.
+
+    A subclass sets `feature_table` (one dict of num_chs, reduction, module per possible output) through
+    :meth:`_finish`, `num_features`, and implements `forward_features`, `forward_head`,
+    `forward_intermediates`, `group_matcher` and `freeze_groups`.
+
+    Attributes:
+        head_prefixes: state-dict prefixes that only the classifier has; a feature model drops them on load.
+        fresh_prefixes: prefixes that dense prediction adds, absent from ImageNet files.
+        first_conv, classifier: parameter-path prefixes for timm's default config.
+    """
+
+    head_prefixes: tuple[str, ...] = ()
+    fresh_prefixes: tuple[str, ...] = ()
+    first_conv: str = ''
+    classifier_name: str = ''
+
+    def __init__(self, *, num_classes: int, in_chans: int, features_only: bool, out_norms: bool):
+        super().__init__()
+        if num_classes < 0:
+            raise ValueError(f'num_classes={num_classes} must be 0 (no classifier) or more')
+        if in_chans < 1:
+            raise ValueError(f'in_chans={in_chans} must be at least 1')
+        if out_norms and not features_only:
+            raise ValueError('out_norms=True needs features_only=True; a classifier has no out-norms')
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.features_only = features_only
+        self.out_norms = out_norms
+        self.grad_checkpointing = False
+
+    def _finish(self, feature_table: list[dict], out_indices) -> None:
+        """Set `out_indices` and `feature_info`, as timm's users read them."""
+        self.out_indices = resolve_indices(out_indices, len(feature_table))
+        self.num_features = self.head_hidden_size = feature_table[-1]['num_chs']
+        self.feature_info = FeatureInfo(feature_table, self.out_indices) if self.features_only else feature_table
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of each returned map."""
+        table = self.feature_info.info if self.features_only else self.feature_info
+        return tuple(table[i]['num_chs'] for i in self.out_indices)
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each block in the backward pass instead of storing its activations."""
+        self.grad_checkpointing = enable
+
+    def _run(self, block: nn.Module, *args):
+        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
+            return checkpoint(block, *args, use_reentrant=False)
+        return block(*args)
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that no published recipe means to decay: state matrices, skips, dt biases."""
+        leaves = ('A_logs', 'A_log', 'A_b_log', 'Ds', 'D', 'D_b', 'dt_projs_bias')
+        return {n for n, _ in self.named_parameters() if n.rsplit('.', 1)[-1].startswith(leaves)}
+
+    def freeze_groups(self) -> Iterator[list[nn.Module | nn.Parameter]]:
+        """Stem first, then one group for every stage (or block of a plain model)."""
+        raise NotImplementedError
+
+    def freeze(self, num_stages: int) -> None:
+        """Stop gradients of the stem (`num_stages=0`) and of the first `num_stages` stages; -1 freezes nothing.
+
+        Frozen modules are put in evaluation mode (drop path, BatchNorm statistics).
+
+        Raises:
+            ValueError: `num_stages` exceeds the number of stages.
+        """
+        groups = list(self.freeze_groups())
+        if not -1 <= num_stages < len(groups):
+            raise ValueError(f'frozen_stages={num_stages} is out of range; allowed: -1 to {len(groups) - 1}')
+        for group in groups[: num_stages + 1]:
+            for item in group:
+                item.requires_grad_(False)
+                if isinstance(item, nn.Module):
+                    item.eval()
+
+    def forward(self, x: Tensor):
+        """(B, in_chans, H, W) -> logits (B, num_classes), or the list of NCHW maps of a feature model."""
+        if self.features_only:
+            return self.forward_intermediates(
+                x, indices=list(self.out_indices), norm=self.out_norms, stop_early=True, intermediates_only=True
+            )
+        return self.forward_head(self.forward_features(x))
+
+
+class HierarchicalBackbone(Backbone):
+    """A stem and stages at strides 4, 8, 16, 32; maps are channels-last (B, H, W, C) between modules.
+
+    A subclass implements `stem(x)`, `run_stage(i, x)`, `downsample(i, x)`, `stage_modules(i)` and, for the
+    out-norms, `out_norm(i, x)`; its `classifier` has `norm` and `head`.
+    """
+
+    output_fmt = 'NHWC'
+    num_stages = 4
+
+    def _feature_table(self, dims: Sequence[int], modules: Sequence[str]) -> list[dict]:
+        return [
+            dict(num_chs=dim, reduction=4 * 2**i, module=module)
+            for i, (dim, module) in enumerate(zip(dims, modules))
+        ]
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = 'NCHW',
+        intermediates_only: bool = False,
+    ):
+        """Feature maps of chosen stages, each taken after the stage's blocks and before its downsampling.
+
+        Args:
+            x: (B, in_chans, H, W).
+            indices: stages to return (None: all, an int n: the last n).
+            norm: apply the stage's out-norm where the model has one.
+            stop_early: do not run stages after the last index.
+            output_fmt: 'NCHW' or 'NHWC'.
+            intermediates_only: return the list alone, not (final features, list).
+        """
+        check_choice('output_fmt', output_fmt, ('NCHW', 'NHWC'))
+        if stop_early and not intermediates_only:
+            raise ValueError('stop_early=True has no final features; it needs intermediates_only=True')
+        take = resolve_indices(tuple(indices) if isinstance(indices, list) else indices, self.num_stages, 'indices')
+        maps = []
+        x = self.stem(x)
+        for i in range(self.num_stages):
+            x = self.run_stage(i, x)
+            if i in take:
+                out = self.out_norm(i, x) if norm else x
+                maps.append(out.permute(0, 3, 1, 2).contiguous() if output_fmt == 'NCHW' else out)
+            if stop_early and i == take[-1]:
+                break
+            x = self.downsample(i, x)
+        return maps if intermediates_only else (self.final_norm(x), maps)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> (B, H/32, W/32, C), normed as the classifier wants it."""
+        x = self.stem(x)
+        for i in range(self.num_stages):
+            x = self.downsample(i, self.run_stage(i, x))
+        return self.final_norm(x)
+
+    def freeze_groups(self):
+        yield [self.patch_embed]
+        for i in range(self.num_stages):
+            yield self.stage_modules(i)

@@ -1,0 +1,231 @@
+"""Variants by name: registration (here and in timm), construction, loading of weights with a full account of keys."""
+
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable
+from fnmatch import fnmatch
+
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+from mmvssm import weights
+
+_logger = logging.getLogger('mmvssm')
+_entrypoints: dict[str, Callable] = {}
+
+
+def register_variant(cls: type) -> Callable:
+    """Decorator for a function that returns the constructor arguments of one variant of `cls`.
+
+    The function becomes an entry point `name(pretrained=False, **overrides) -> model`, known to
+    :func:`create_model` and to `timm.create_model`.
+    """
+
+    def decorate(numbers: Callable[[], dict]) -> Callable:
+        name = numbers.__name__
+
+        @functools.wraps(numbers)
+        def entrypoint(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **kwargs):
+            return _build(cls, name, pretrained, cache_dir, {**numbers(), **kwargs})
+
+        del entrypoint.__wrapped__  # so that signatures show the entry point's own arguments
+        entrypoint.cls = cls
+        _entrypoints[name] = entrypoint
+        module = sys.modules[numbers.__module__]
+        vars(module).setdefault('default_cfgs', {}).update(generate_default_cfgs({name: _timm_cfg(cls, name)}))
+        return register_model(entrypoint)
+
+    return decorate
+
+
+def _timm_cfg(cls: type, name: str) -> dict:
+    """timm's description of a variant: its published weights and how images were prepared for them."""
+    published = weights.default_checkpoint(name)
+    return dict(
+        url=published.url if published else '',
+        num_classes=1000,
+        input_size=(3, *published.input_size) if published else (3, 224, 224),
+        pool_size=None,
+        crop_pct=published.crop_pct if published else 0.875,
+        interpolation='bicubic',
+        mean=published.mean if published else IMAGENET_DEFAULT_MEAN,
+        std=published.std if published else IMAGENET_DEFAULT_STD,
+        first_conv=cls.first_conv,
+        classifier=cls.classifier_name,
+        license=published.license if published else None,
+    )
+
+
+def _build(cls: type, name: str, pretrained, cache_dir, kwargs: dict) -> nn.Module:
+    _reject_unknown(cls, name, kwargs)
+    model = cls(**kwargs)
+    model.variant = name
+    model.pretrained_cfg = model.default_cfg = _timm_cfg(cls, name)
+    if pretrained is not False and pretrained is not None:
+        load_weights(model, _source(name, pretrained, cache_dir))
+    return model
+
+
+def _reject_unknown(cls: type, name: str, kwargs: dict) -> None:
+    allowed = inspect.signature(cls.__init__).parameters
+    unknown = [k for k in kwargs if k not in allowed]
+    if unknown:
+        names = ', '.join(k for k in allowed if k != 'self')
+        raise TypeError(f'{name} got an unknown argument {unknown[0]!r}; allowed: {names}')
+
+
+def _source(name: str, pretrained, cache_dir):
+    """A path or URL for `pretrained=`: True means the variant's published ImageNet weights."""
+    if pretrained is not True:
+        return pretrained
+    published = weights.default_checkpoint(name)
+    if published is None:
+        raise weights.CheckpointError(
+            f'no ImageNet weights of {name} were ever published; pass pretrained=PATH_OR_URL of your own file'
+        )
+    return weights.fetch(published, cache_dir=cache_dir)
+
+
+def list_models(pattern: str = '*') -> list[str]:
+    """Names of the registered variants, sorted; `pattern` is a shell wildcard such as 'vmamba_*'."""
+    return sorted(name for name in _entrypoints if fnmatch(name, pattern))
+
+
+def create_model(name: str, pretrained: bool | str = False, **kwargs) -> nn.Module:
+    """Build a variant.
+
+    Args:
+        name: one of :func:`list_models`.
+        pretrained: False, True (the published ImageNet weights, downloaded and cached), or a path or URL of a
+            checkpoint in the family's official layout or in this project's own.
+        **kwargs: the family's constructor arguments, e.g. num_classes, in_chans, drop_path_rate, and for dense
+            prediction features_only, out_indices, out_norms. Unknown ones are a TypeError.
+
+    Raises:
+        ValueError: an unknown name (the message lists near ones), or an argument out of range.
+        mmvssm.weights.CheckpointError: weights that cannot be read or belong to another model.
+    """
+    return entrypoint(name)(pretrained=pretrained, **kwargs)
+
+
+def entrypoint(name: str) -> Callable:
+    """The registered entry point of a variant; a ValueError with suggestions where there is none."""
+    if name not in _entrypoints:
+        import difflib
+
+        near = difflib.get_close_matches(name, _entrypoints, n=4, cutoff=0.4) or list_models()
+        raise ValueError(f'unknown model {name!r}; did you mean {", ".join(near)}? (mmvssm.list_models() has all)')
+    return _entrypoints[name]
+
+
+def load_weights(model: nn.Module, source, *, log: bool = True) -> 'weights.KeyReport':
+    """Load a checkpoint into a model; every key is accounted for.
+
+    Args:
+        model: a backbone of this project.
+        source: path, URL, or a state dict (wrapped as published or bare).
+
+    Returns:
+        The report of loaded, dropped and expectedly missing keys.
+
+    Raises:
+        mmvssm.weights.CheckpointError: keys are missing, left over or of a wrong shape; the message names some of
+            them and the variant that the file looks like.
+    """
+    state = weights.unwrap(source if isinstance(source, dict) else weights.read_checkpoint(source))
+    report, converted = _match(model, state)
+    if report.wrong:
+        raise weights.CheckpointError(_mismatch_message(model, state, report))
+    with torch.no_grad():
+        own = model.state_dict()
+        for key in report.loaded:
+            own[key].copy_(converted[key])
+    if log:
+        _logger.info('%s: %s', getattr(model, 'variant', type(model).__name__), report.summary())
+    return report
+
+
+def _match(model: nn.Module, state: dict[str, Tensor]):
+    """Translate a state dict to the model's names and sort its keys."""
+    module = sys.modules[type(model).__module__]
+    for base in type(model).__mro__:  # a subclass elsewhere (an OpenMMLab plugin) uses its family's filter
+        module = sys.modules[base.__module__]
+        if hasattr(module, 'checkpoint_filter_fn'):
+            break
+    converted = module.checkpoint_filter_fn(dict(state), model)
+    converted = _fit_input_and_head(model, converted)
+    expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    shapes = {k: tuple(v.shape) for k, v in converted.items()}
+    droppable = model.head_prefixes if model.features_only or model.num_classes == 0 else ()
+    optional = model.fresh_prefixes
+    if not model.features_only and _new_classifier(model, expected, shapes):
+        head = tuple(f'{model.classifier_name}.{leaf}' for leaf in ('weight', 'bias'))
+        converted = {k: v for k, v in converted.items() if k not in head}
+        shapes = {k: v for k, v in shapes.items() if k not in head}
+        optional = optional + head
+    if not model.features_only:
+        droppable = droppable + model.fresh_prefixes
+    converted = {k: v.reshape(expected[k]) if _pointwise(v, expected.get(k)) else v for k, v in converted.items()}
+    shapes = {k: tuple(v.shape) for k, v in converted.items()}
+    return weights.sort_keys(expected, shapes, droppable=droppable, optional=optional), converted
+
+
+def _pointwise(tensor: Tensor, expected: tuple | None) -> bool:
+    """A linear weight stored as a 1x1 convolution, or the reverse."""
+    if expected is None or tuple(tensor.shape) == expected:
+        return False
+    shape = tuple(tensor.shape)
+    return shape == (*expected, 1, 1) or (*shape, 1, 1) == expected
+
+
+def _fit_input_and_head(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Sum or repeat the first convolution's input channels when `in_chans` is not the file's (timm's rule)."""
+    key = f'{model.first_conv}.weight'
+    weight = state.get(key)
+    if weight is not None and weight.ndim == 4 and weight.shape[1] == 3 and model.in_chans != 3:
+        from timm.models import adapt_input_conv
+
+        state = {**state, key: adapt_input_conv(model.in_chans, weight)}
+    return state
+
+
+def _new_classifier(model: nn.Module, expected: dict, got: dict) -> bool:
+    """Whether the user asked for another number of classes than the file has (all else in the head alike)."""
+    key = f'{model.classifier_name}.weight'
+    return key in expected and key in got and expected[key][1:] == got[key][1:] and expected[key] != got[key]
+
+
+def _mismatch_message(model: nn.Module, state: dict[str, Tensor], report: 'weights.KeyReport') -> str:
+    names = identify(state)
+    looks = f'it looks like {" or ".join(names)}' if names else 'it fits no registered variant'
+    return f'the checkpoint does not fit {getattr(model, "variant", None) or type(model).__name__}: {looks}\n{report.wrong}'
+
+
+def identify(state: dict[str, Tensor]) -> list[str]:
+    """Names of the registered variants that a bare state dict fits, classifier or backbone alone.
+
+    Every variant is built on the meta device and compared by names and shapes, so this takes a few seconds.
+    """
+    shapes = {k: torch.empty(v.shape, device='meta') for k, v in state.items()}
+    return [name for name in list_models() if _fits(name, shapes)]
+
+
+def _fits(name: str, state: dict[str, Tensor]) -> bool:
+    for kwargs in ({}, dict(features_only=True)):
+        try:
+            report, _ = _match(_meta_model(name, **kwargs), state)
+        except (KeyError, RuntimeError, ValueError):  # another family's filter met keys that it does not know
+            continue
+        if report.loaded and not report.wrong:
+            return True
+    return False
+
+
+@functools.lru_cache(maxsize=None)
+def _meta_model(name: str, **kwargs) -> nn.Module:
+    with torch.device('meta'):
+        return create_model(name, **kwargs)

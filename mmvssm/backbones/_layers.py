@@ -1,0 +1,162 @@
+"""Modules that several families are built from; parameter names are those of the official state dicts."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+
+from mmvssm import scans
+from mmvssm.kernels import selective_scan
+
+ACTIVATIONS = dict(silu=nn.SiLU, gelu=nn.GELU, relu=nn.ReLU, sigmoid=nn.Sigmoid)
+
+
+class Permute(nn.Module):
+    """`x.permute(dims)` as a module."""
+
+    def __init__(self, *dims: int):
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(self.dims)
+
+    def extra_repr(self) -> str:
+        return ', '.join(map(str, self.dims))
+
+
+def to_nchw() -> Permute:
+    return Permute(0, 3, 1, 2)
+
+
+def to_nhwc() -> Permute:
+    return Permute(0, 2, 3, 1)
+
+
+def conv_stem(in_chans: int, dim: int, patch_size: int, norm: bool = True) -> nn.Sequential:
+    """One patch-sized convolution without padding, then LayerNorm: (B, 3, H, W) -> (B, floor(H/p), floor(W/p), C)."""
+    return nn.Sequential(
+        nn.Conv2d(in_chans, dim, patch_size, patch_size),
+        to_nhwc(),
+        nn.LayerNorm(dim) if norm else nn.Identity(),
+    )
+
+
+class PatchMerging(nn.Module):
+    """Swin's 2x2 merging, (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), out_dim); odd maps get a zero row or column."""
+
+    def __init__(self, dim: int, out_dim: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = nn.Linear(4 * dim, out_dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+        corners = [x[:, row::2, col::2] for col in (0, 1) for row in (0, 1)]  # the second one is the row offset
+        return self.reduction(self.norm(torch.cat(corners, dim=-1)))
+
+
+def inverse_softplus_dt(shape: Sequence[int], low: float = 1e-3, high: float = 0.1, floor: float = 1e-4) -> Tensor:
+    """dt biases whose softplus is log-uniform in [low, high] (Mamba, section 3.6)."""
+    dt = torch.exp(torch.empty(shape).uniform_(math.log(low), math.log(high))).clamp(min=floor)
+    return dt + torch.log(-torch.expm1(-dt))
+
+
+class DirectionalScan(nn.Module):
+    """Packed parameters of K scan directions over one map, and the scan itself.
+
+    Row `k * d_inner + c` of `A_logs` and `Ds` belongs to direction k, channel c.
+
+    Args:
+        d_inner: channels d.
+        d_state: states N of a channel.
+        dt_rank: rank R of the step size's projection.
+        num_directions: K.
+        ssm_init: 'v0' (Mamba's), 'v1' or 'v2' (VMamba's ablations).
+    """
+
+    def __init__(self, d_inner: int, d_state: int, dt_rank: int, num_directions: int, ssm_init: str = 'v0'):
+        super().__init__()
+        k, d, n, r = num_directions, d_inner, d_state, dt_rank
+        self.d_inner, self.d_state, self.dt_rank, self.num_directions = d, n, r, k
+        self.x_proj_weight = nn.Parameter(torch.empty(k, r + 2 * n, d).uniform_(-(d**-0.5), d**-0.5))
+        if ssm_init == 'v0':
+            self.dt_projs_weight = nn.Parameter(torch.empty(k, d, r).uniform_(-(r**-0.5), r**-0.5))
+            self.dt_projs_bias = nn.Parameter(inverse_softplus_dt((k, d)))
+            self.A_logs = nn.Parameter(torch.arange(1.0, n + 1).log().repeat(k * d, 1))
+        else:
+            draw = torch.randn if ssm_init == 'v1' else torch.rand
+            self.dt_projs_weight = nn.Parameter(0.1 * draw(k, d, r))
+            self.dt_projs_bias = nn.Parameter(0.1 * draw(k, d))
+            self.A_logs = nn.Parameter(torch.randn(k * d, n) if ssm_init == 'v1' else torch.zeros(k * d, n))
+        self.Ds = nn.Parameter(torch.ones(k * d))
+
+    def scan(
+        self, x: Tensor, orders: scans.Orders, first: int = 0, merge: bool = True, out_dtype=torch.float32
+    ) -> Tensor:
+        """Scan tokens x (B, L, d) along `orders`, with the parameters of directions `first`, `first + 1`, ...
+
+        Returns (B, L, d), the sum of the directions, or (B, L, K, d) where `merge` is False.
+        """
+        k, n = orders.index.shape[0], self.d_state
+        own = slice(first, first + k)
+        weight = self.x_proj_weight[own]
+        projected = F.linear(x, weight.flatten(0, 1)).unflatten(-1, (k, -1))  # (B, L, K, R + 2N)
+        dt, B, C = projected.split([self.dt_rank, n, n], dim=-1)
+        A = -torch.exp(self.A_logs.unflatten(0, (-1, self.d_inner))[own].to(_compute_dtype(x)))
+        return selective_scan(
+            x,
+            dt,
+            A,
+            B,
+            C,
+            self.Ds.unflatten(0, (-1, self.d_inner))[own],
+            self.dt_projs_bias[own],
+            dt_weight=self.dt_projs_weight[own],
+            orders=orders,
+            merge=merge,
+            out_dtype=None if x.dtype == torch.float64 else out_dtype,
+        )
+
+
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def init_linear(module: nn.Module) -> None:
+    """Truncated normal of std 0.02 for linear weights, zero biases; convolutions keep torch's default."""
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class ClassifierHead(nn.Module):
+    """LayerNorm on a (B, H, W, C) map, global average pool, linear; keys `norm.*`, `head.*`."""
+
+    def __init__(self, dim: int, num_classes: int, global_pool: str = 'avg', drop_rate: float = 0.0):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.drop = nn.Dropout(drop_rate)
+        self.head = nn.Identity()
+        self.reset(num_classes, global_pool)
+
+    def reset(self, num_classes: int, global_pool: str | None = None) -> None:
+        if global_pool is not None:
+            if global_pool not in ('avg', ''):
+                raise ValueError(f"global_pool={global_pool!r} is not supported; allowed: 'avg', ''")
+            self.global_pool = global_pool
+        weight = self.norm.weight
+        self.head = nn.Linear(len(weight), num_classes) if num_classes else nn.Identity()
+        self.head.to(weight.device, weight.dtype)
+        init_linear(self.head)
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Of an already normed map; without pooling the linear layer acts per position."""
+        if self.global_pool == 'avg':
+            x = x.mean(dim=(1, 2))
+        x = self.drop(x)
+        return x if pre_logits else self.head(x)

@@ -1,0 +1,240 @@
+"""LocalVMamba (*LocalMamba: Visual State Space Model with Windowed Selective Scan*, arXiv 2403.09338).
+
+VMamba v0 whose layers each scan along four of eight directions, with a channel gate on every direction's output.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmvssm import scans
+
+from ._base import check_choice, drop_path_rates
+from ._factory import register_variant
+from ._layers import DirectionalScan, PatchMerging, conv_stem
+from .vmamba import VSSBackbone, VSSBlock, stage_dims
+
+DIRECTIONS = ('h', 'h_flip', 'v', 'v_flip', 'w2', 'w2_flip', 'w7', 'w7_flip')
+
+
+class BiAttn(nn.Module):
+    """Channel gate of a branch, from the token mean of its normed output (SCAttn without the spatial half)."""
+
+    def __init__(self, dim: int, ratio: float = 0.125):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.global_reduce = nn.Linear(dim, int(dim * ratio))
+        self.channel_select = nn.Linear(int(dim * ratio), dim)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Gates in (0, 1) of y (B, L, ..., d), shaped (B, 1, ..., d)."""
+        pooled = self.norm(y).mean(dim=1, keepdim=True)
+        return self.channel_select(F.gelu(self.global_reduce(pooled))).sigmoid()
+
+
+class MultiScan(nn.Module):
+    """Gates the branches (B, L, K, d) and sums them; a supernet weighs their normed outputs instead.
+
+    Args:
+        dim: channels d.
+        searchable: hold one logit a branch (section "direction search" of the paper).
+    """
+
+    def __init__(self, dim: int, num_branches: int, searchable: bool):
+        super().__init__()
+        self.attn = BiAttn(dim)
+        self.weights = nn.Parameter(1e-3 * torch.randn(num_branches, 1, 1, 1)) if searchable else None
+
+    def forward(self, y: Tensor) -> Tensor:
+        y = y * self.attn(y)
+        if self.weights is None:
+            return y.sum(dim=2)
+        share = self.weights.softmax(dim=0).view(-1, 1)
+        return (F.layer_norm(y, y.shape[-1:]) * share).sum(dim=2)
+
+
+class LocalSS2D(DirectionalScan):
+    """Selective scan of a (B, H, W, C) map along the layer's own directions; None means all eight, searchable."""
+
+    def __init__(self, dim: int, d_state: int, ssm_ratio: float, dt_rank: int | str, directions: Sequence[str] | None):
+        d_inner = int(ssm_ratio * dim)
+        rank = math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank
+        self_directions = tuple(directions) if directions is not None else DIRECTIONS
+        super().__init__(d_inner, d_state, rank, len(self_directions))
+        self.directions = self_directions
+        self.in_proj = nn.Linear(dim, 2 * d_inner, bias=False)
+        self.conv2d = nn.Conv2d(d_inner, d_inner, 3, padding=1, groups=d_inner)
+        self.multi_scan = MultiScan(d_inner, len(self_directions), searchable=directions is None)
+        self.out_norm = nn.LayerNorm(d_inner)
+        self.out_proj = nn.Linear(d_inner, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[1:3]
+        x, z = self.in_proj(x).chunk(2, dim=-1)
+        x = F.silu(self.conv2d(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        orders = scans.orders(self.directions, height, width, x.device)
+        tokens = x.flatten(1, 2)
+        if x.dtype != torch.float64:
+            tokens = tokens.float()  # the published model scans in float32 even under autocast
+        y = self.multi_scan(self.scan(tokens, orders, merge=False))
+        y = self.out_norm(y).unflatten(1, (height, width)).to(x.dtype)
+        return self.out_proj(y * F.silu(z))
+
+    def extra_repr(self) -> str:
+        return f'directions={self.directions}'
+
+
+def check_directions(directions, num_layers: int) -> list:
+    """One tuple of direction names for each layer (or None for a searchable layer).
+
+    Raises:
+        ValueError: a wrong number of layers or an unknown direction.
+    """
+    if directions is None:
+        return [None] * num_layers
+    if len(directions) != num_layers:
+        raise ValueError(f'directions has {len(directions)} layers, the model {num_layers}')
+    for names in directions:
+        for name in names if names is not None else ():
+            check_choice('directions', name, DIRECTIONS)
+    return list(directions)
+
+
+class LocalVMamba(VSSBackbone):
+    """LocalVMamba (arXiv 2403.09338); classifier, or maps at strides 4, 8, 16, 32.
+
+    Args:
+        directions: for each layer the names of its scan directions, out of
+            h, h_flip, v, v_flip, w2, w2_flip, w7, w7_flip (parameters are in this order); None builds the
+            search supernet with all eight and a logit each.
+        depths: blocks of each stage.
+        dims: widths; an int doubles from stage to stage.
+        d_state: states of a channel; ssm_ratio: inner over outer width; dt_rank: 'auto' is ceil(width / 16).
+        patch_size, drop_rate, drop_path_rate, num_classes, in_chans, global_pool: as in timm.
+        features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
+    """
+
+    def __init__(
+        self,
+        directions: Sequence[Sequence[str]] | None,
+        depths: Sequence[int] = (2, 2, 9, 2),
+        dims: int | Sequence[int] = 96,
+        d_state: int = 16,
+        ssm_ratio: float = 2.0,
+        dt_rank: int | str = 'auto',
+        patch_size: int = 4,
+        drop_path_rate: float = 0.0,
+        drop_rate: float = 0.0,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = 'avg',
+        features_only: bool = False,
+        out_indices: int | Sequence[int] | None = None,
+        out_norms: bool = False,
+    ):
+        super().__init__(
+            num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms
+        )
+        dims = stage_dims(dims, len(depths))
+        layers = iter(check_directions(directions, sum(depths)))
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+
+        def block(dim: int) -> VSSBlock:
+            return VSSBlock(dim, LocalSS2D(dim, d_state, ssm_ratio, dt_rank, next(layers)), next(rates))
+
+        self._assemble(
+            stem=conv_stem(in_chans, dims[0], patch_size),
+            stages=[[block(dim) for _ in range(depth)] for dim, depth in zip(dims, depths)],
+            downsamples=[PatchMerging(a, b) for a, b in zip(dims[:-1], dims[1:])],
+            dims=dims,
+            patch_size=patch_size,
+            out_indices=out_indices,
+            global_pool=global_pool,
+            drop_rate=drop_rate,
+        )
+
+
+def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The released names are this project's."""
+    return state_dict
+
+
+def _lists(text: str) -> list[list[str]]:
+    return [line.split() for line in text.strip().splitlines()]
+
+
+TINY_DIRECTIONS = _lists("""
+    h h_flip w7 w7_flip
+    h_flip v_flip w2 w2_flip
+    h_flip v_flip w2_flip w7
+    h_flip v v_flip w2
+    h h_flip v_flip w2_flip
+    h_flip v_flip w2 w2_flip
+    h w2_flip w7 w7_flip
+    h h_flip v v_flip
+    h v_flip w7 w7_flip
+    h_flip v w2 w7_flip
+    v v_flip w2 w7_flip
+    h h_flip v_flip w2_flip
+    v_flip w2_flip w7 w7_flip
+    h_flip v_flip w2_flip w7_flip
+    h_flip v w7 w7_flip
+""")
+
+SMALL_DIRECTIONS = _lists("""
+    h v v_flip w7_flip
+    h h_flip v w7
+    h_flip v v_flip w7
+    h_flip v w2_flip w7
+    h_flip v w2_flip w7
+    h_flip v_flip w2 w7_flip
+    h_flip v v_flip w7
+    h v v_flip w7
+    h v v_flip w7
+    h v v_flip w7_flip
+    h h_flip v v_flip
+    h v v_flip w2
+    v v_flip w2_flip w7
+    h h_flip v w2
+    h_flip v v_flip w7_flip
+    h h_flip v v_flip
+    h v v_flip w7_flip
+    h v v_flip w7_flip
+    h h_flip v_flip w7
+    h_flip v_flip w2_flip w7
+    h_flip v v_flip w7_flip
+    v v_flip w7 w7_flip
+    h v v_flip w7_flip
+    h_flip v v_flip w2
+    h v v_flip w2_flip
+    h h_flip v w7
+    h h_flip w7 w7_flip
+    h v_flip w2 w2_flip
+    h v_flip w2 w7
+    h v v_flip w7_flip
+    h_flip v w2_flip w7
+    h_flip v_flip w7 w7_flip
+    h v w7 w7_flip
+""")
+
+
+@register_variant(LocalVMamba)
+def localvmamba_tiny():
+    """LocalVMamba-T, searched directions, 25.5 M parameters."""
+    return dict(depths=(2, 2, 9, 2), dims=96, directions=TINY_DIRECTIONS)
+
+
+@register_variant(LocalVMamba)
+def localvmamba_small():
+    """LocalVMamba-S, searched directions, 49.7 M parameters."""
+    return dict(depths=(2, 2, 27, 2), dims=96, directions=SMALL_DIRECTIONS)
+
+
+@register_variant(LocalVMamba)
+def test_localvmamba():
+    """A micro model for tests that meets all eight directions."""
+    directions = [DIRECTIONS[:4], DIRECTIONS[4:], DIRECTIONS[::2], DIRECTIONS[1::2], DIRECTIONS[4:]]
+    return dict(depths=(1, 1, 2, 1), dims=(16, 32, 48, 64), directions=directions)

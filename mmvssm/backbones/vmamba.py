@@ -1,0 +1,511 @@
+"""VMamba, both generations (*VMamba: Visual State Space Model*, arXiv 2401.10166).
+
+Version 0 blocks hold a gated 2-D selective scan alone; version 2 blocks a gateless one and an MLP.
+"""
+
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath, Mlp, trunc_normal_
+from torch import Tensor, nn
+
+from mmvssm import scans
+
+from ._base import HierarchicalBackbone, check_choice, drop_path_rates
+from ._factory import register_variant
+from ._layers import (
+    ACTIVATIONS,
+    ClassifierHead,
+    DirectionalScan,
+    PatchMerging,
+    conv_stem,
+    init_linear,
+    to_nchw,
+    to_nhwc,
+)
+
+SCAN_MODES = dict(
+    cross=scans.CROSS_SCAN,
+    unidi=('h', 'h', 'h', 'h'),
+    bidi=('h', 'h', 'h_flip', 'h_flip'),
+    cascade=('h', 'h_flip'),
+)
+OUT_NORMS = ('layer', 'none', 'dwconv3', 'cnorm', 'softmax', 'sigmoid')
+_BASE_TYPES = {
+    **dict.fromkeys(('v0', 'v01', 'v02', 'v03', 'v04', 'v05', 'v2', 'v3'), 'cross'),
+    **dict.fromkeys(('v051d', 'v31d'), 'unidi'),
+    **dict.fromkeys(('v052d', 'v32d'), 'bidi'),
+    **dict.fromkeys(('v052dc', 'v32dc'), 'cascade'),
+}
+
+
+def parse_forward_type(forward_type: str) -> dict:
+    """Official `forward_type` string -> what it changes: gate, gate_act, out_act, out_norm, scan_mode, float32_scan.
+
+    Raises:
+        ValueError: an unknown base type or suffix.
+    """
+    base, *suffixes = forward_type.split('_')
+    options = dict(gate=True, gate_act=True, out_act=False, out_norm='layer', float32_scan=base in ('v0', 'v01', 'v02'))
+    changes = dict(noz=dict(gate=False), nozact=dict(gate_act=False), oact=dict(out_act=True), no32={})
+    changes.update({f'on{name}': dict(out_norm=name) for name in OUT_NORMS[1:]})
+    if base not in _BASE_TYPES or any(s not in changes for s in suffixes):
+        raise ValueError(
+            f'forward_type={forward_type!r} is not supported; allowed: one of {", ".join(_BASE_TYPES)}, '
+            f'followed by any of {", ".join("_" + s for s in changes)}'
+        )
+    for suffix in suffixes:
+        options.update(changes[suffix])
+    return dict(options, scan_mode=_BASE_TYPES[base])
+
+
+class SpatialSoftmax(nn.Module):
+    """Softmax over the positions of a (B, H, W, C) map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1, 2).softmax(dim=1).view_as(x)
+
+
+def make_out_norm(kind: str, dim: int) -> nn.Module:
+    """The module between the merge and the output projection."""
+    depthwise = nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False)
+    return dict(
+        layer=lambda: nn.LayerNorm(dim),
+        none=nn.Identity,
+        dwconv3=lambda: nn.Sequential(to_nchw(), depthwise, to_nhwc()),
+        cnorm=lambda: nn.Sequential(nn.LayerNorm(dim), to_nchw(), depthwise, to_nhwc()),
+        softmax=SpatialSoftmax,
+        sigmoid=nn.Sigmoid,
+    )[kind]()
+
+
+class SS2D(DirectionalScan):
+    """2-D selective scan of a (B, H, W, C) map: project, mix locally, scan four ways, norm, gate, project."""
+
+    def __init__(
+        self,
+        dim: int,
+        d_state: int,
+        ssm_ratio: float,
+        dt_rank: int | str,
+        d_conv: int,
+        conv_bias: bool,
+        act_layer: str,
+        drop_rate: float,
+        ssm_init: str,
+        forward_type: str,
+    ):
+        d_inner = int(ssm_ratio * dim)
+        rank = math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank
+        super().__init__(d_inner, d_state, rank, 4, ssm_init)
+        options = parse_forward_type(forward_type)
+        self.gate, self.gate_act = options['gate'], options['gate_act']
+        self.scan_mode, self.float32_scan = options['scan_mode'], options['float32_scan']
+        self.in_proj = nn.Linear(dim, 2 * d_inner if self.gate else d_inner, bias=False)
+        self.conv2d = (
+            nn.Conv2d(d_inner, d_inner, d_conv, padding=(d_conv - 1) // 2, groups=d_inner, bias=conv_bias)
+            if d_conv > 1
+            else None
+        )
+        self.act = ACTIVATIONS[act_layer]()
+        self.out_norm = make_out_norm(options['out_norm'], d_inner)
+        self.out_act = nn.GELU() if options['out_act'] else nn.Identity()
+        self.out_proj = nn.Linear(d_inner, dim, bias=False)
+        self.dropout = nn.Dropout(drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.in_proj(x)
+        if self.gate:
+            x, z = x.chunk(2, dim=-1)
+            z = self.act(z) if self.gate_act else z
+        if self.conv2d is not None:
+            x = self.conv2d(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = self.act(x)
+        dtype = x.dtype
+        if self.float32_scan and dtype != torch.float64:
+            x = x.float()
+        y = self._cascade(x) if self.scan_mode == 'cascade' else self._cross(x)
+        y = self.out_act(self.out_norm(y)).to(dtype)
+        return self.dropout(self.out_proj(y * z if self.gate else y))
+
+    def _cross(self, x: Tensor) -> Tensor:
+        height, width = x.shape[1:3]
+        orders = scans.orders(SCAN_MODES[self.scan_mode], height, width, x.device)
+        return self.scan(x.flatten(1, 2), orders).unflatten(1, (height, width))
+
+    def _cascade(self, x: Tensor) -> Tensor:
+        """Rows as sequences, then columns; the reversed half is added without un-reversing, as published."""
+        rows = self._both_ways(F.layer_norm(x, x.shape[-1:]), first=0)
+        columns = F.layer_norm(rows, rows.shape[-1:]).transpose(1, 2).contiguous().to(x.dtype)
+        return self._both_ways(columns, first=2).transpose(1, 2)
+
+    def _both_ways(self, x: Tensor, first: int) -> Tensor:
+        orders = scans.orders(SCAN_MODES['cascade'], 1, x.shape[2], x.device)
+        y = self.scan(x.flatten(0, 1), orders, first=first, merge=False)  # (B * rows, L, 2, d)
+        return (y[:, :, 0] + y[:, :, 1].flip(1)).view(x.shape)
+
+
+class GatedMlp(nn.Module):
+    """`fc2(a * act(b))` with (a, b) the halves of fc1's output."""
+
+    def __init__(self, in_features: int, hidden_features: int, act_layer: type, drop: float):
+        super().__init__()
+        self.fc1 = nn.Linear(in_features, 2 * hidden_features)
+        self.act = act_layer()
+        self.fc2 = nn.Linear(hidden_features, in_features)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, z = self.fc1(x).chunk(2, dim=-1)
+        return self.drop(self.fc2(x * self.act(z)))
+
+
+class VSSBlock(nn.Module):
+    """`x + op(norm(x))`, then `x + mlp(norm2(x))` where there is an MLP; (B, H, W, C) throughout."""
+
+    def __init__(self, dim: int, op: nn.Module, drop_path: float, mlp: nn.Module | None = None):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.op = op
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(dim) if mlp is not None else None
+        self.mlp = mlp
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.op(self.norm(x)))
+        if self.mlp is not None:
+            x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return x
+
+
+def overlapping_stem(in_chans: int, dim: int, patch_size: int, norm: bool) -> nn.Sequential:
+    """Two overlapping convolutions of stride p/2, (B, 3, H, W) -> (B, ceil(H/p), ceil(W/p), C) for p = 4."""
+    stride = patch_size // 2
+    conv = dict(kernel_size=stride + 1, stride=stride, padding=1)
+    return nn.Sequential(
+        nn.Conv2d(in_chans, dim // 2, **conv),
+        to_nhwc(),
+        nn.LayerNorm(dim // 2) if norm else nn.Identity(),
+        to_nchw(),
+        nn.GELU(),
+        nn.Conv2d(dim // 2, dim, **conv),
+        to_nhwc(),
+        nn.LayerNorm(dim) if norm else nn.Identity(),
+    )
+
+
+def make_downsample(version: str, dim: int, out_dim: int) -> nn.Module:
+    """(B, H, W, C) -> (B, H/2, W/2, out_dim): 'v1' patch merging, 'v2' 2x2 and 'v3' 3x3 strided convolution."""
+    if version == 'v1':
+        return PatchMerging(dim, out_dim)
+    kernel, padding = (2, 0) if version == 'v2' else (3, 1)
+    conv = nn.Conv2d(dim, out_dim, kernel, stride=2, padding=padding)
+    return nn.Sequential(to_nchw(), conv, to_nhwc(), nn.LayerNorm(out_dim))
+
+
+def stage_dims(dims: int | Sequence[int], num_stages: int) -> list[int]:
+    """Widths of the stages; an int is the first one, doubled from stage to stage."""
+    dims = [dims * 2**i for i in range(num_stages)] if isinstance(dims, int) else list(dims)
+    if len(dims) != num_stages:
+        raise ValueError(f'dims={dims} must be an int or have one entry for each of the {num_stages} depths')
+    return dims
+
+
+class VSSBackbone(HierarchicalBackbone):
+    """Four stages of VSS blocks; VMamba and LocalVMamba differ in the blocks, stem and downsampling."""
+
+    head_prefixes = ('classifier.',)
+    fresh_prefixes = ('outnorm',)
+    first_conv = 'patch_embed.0'
+    classifier_name = 'classifier.head'
+
+    def _assemble(
+        self,
+        stem: nn.Module,
+        stages: list[list[nn.Module]],
+        downsamples: list[nn.Module],
+        dims: list[int],
+        patch_size: int,
+        out_indices,
+        global_pool: str,
+        drop_rate: float,
+    ) -> None:
+        self.patch_embed = stem
+        self.num_stages = len(stages)
+        self.layers = nn.ModuleList(
+            nn.Sequential(OrderedDict(blocks=nn.Sequential(*blocks), downsample=downsample))
+            for blocks, downsample in zip(stages, [*downsamples, nn.Identity()])
+        )
+        table = [
+            dict(num_chs=dim, reduction=patch_size * 2**i, module=f'layers.{i}') for i, dim in enumerate(dims)
+        ]
+        self._finish(table, out_indices)
+        if not self.features_only:
+            self.classifier = ClassifierHead(dims[-1], self.num_classes, global_pool, drop_rate)
+        if self.out_norms:
+            for i in self.out_indices:
+                self.add_module(f'outnorm{i}', nn.LayerNorm(dims[i]))
+        self.apply(init_linear)
+
+    def stem(self, x: Tensor) -> Tensor:
+        return self.patch_embed(x)
+
+    def run_stage(self, i: int, x: Tensor) -> Tensor:
+        for block in self.layers[i].blocks:
+            x = self._run(block, x)
+        return x
+
+    def downsample(self, i: int, x: Tensor) -> Tensor:
+        return self.layers[i].downsample(x)
+
+    def stage_modules(self, i: int) -> list[nn.Module]:
+        return [self.layers[i]]
+
+    def out_norm(self, i: int, x: Tensor) -> Tensor:
+        return getattr(self, f'outnorm{i}')(x) if hasattr(self, f'outnorm{i}') else x
+
+    def final_norm(self, x: Tensor) -> Tensor:
+        return x if self.features_only else self.classifier.norm(x)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(B, h, w, C), normed -> logits (B, num_classes), or pooled features."""
+        return self.classifier(x, pre_logits)
+
+    def get_classifier(self) -> nn.Module:
+        return self.classifier.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a fresh linear layer for `num_classes` (0: none) in place."""
+        self.num_classes = num_classes
+        self.classifier.reset(num_classes, global_pool)
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict:
+        """Parameter groups in order of depth, for layer-wise learning-rate decay."""
+        blocks = (
+            [(r'^layers\.(\d+)', None)]
+            if coarse
+            else [
+                (r'^layers\.(\d+)\.downsample', (99998,)),
+                (r'^layers\.(\d+)\.blocks\.(\d+)', None),
+            ]
+        )
+        return dict(stem=r'^patch_embed|^pos_embed', blocks=[*blocks, (r'^classifier|^outnorm', (99999,))])
+
+
+class VMamba(VSSBackbone):
+    """VMamba (arXiv 2401.10166); classifier, or maps at strides 4, 8, 16, 32.
+
+    Args:
+        depths: blocks of each stage.
+        dims: widths; an int doubles from stage to stage.
+        d_state: states of a channel; ssm_ratio: inner over outer width; dt_rank: 'auto' is ceil(width / 16).
+        d_conv: kernel of the depthwise convolution (below 2: none); conv_bias: its bias.
+        act_layer: activation in the scan branch, mlp_act_layer: in the MLP ('silu', 'gelu', 'relu', 'sigmoid').
+        ssm_drop_rate, mlp_drop_rate, drop_rate, drop_path_rate: dropout and stochastic depth.
+        ssm_init: 'v0', 'v1' or 'v2'.
+        forward_type: the official grammar, see :func:`parse_forward_type`; 'v0' gated, 'v05_noz' gateless.
+        mlp_ratio: hidden over outer width of the MLP, 0 for none; gmlp: gated.
+        stem_version: 'v1' one patch convolution, 'v2' two overlapping ones.
+        downsample_version: 'v1', 'v2' or 'v3', see :func:`make_downsample`.
+        patch_norm: LayerNorms in the stem.
+        pos_embed: learned embedding of the stem's grid at `img_size`, added by classifiers only (as published).
+        num_classes, in_chans, global_pool: as in timm.
+        features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
+    """
+
+    def __init__(
+        self,
+        depths: Sequence[int] = (2, 2, 8, 2),
+        dims: int | Sequence[int] = 96,
+        d_state: int = 1,
+        ssm_ratio: float = 1.0,
+        dt_rank: int | str = 'auto',
+        d_conv: int = 3,
+        conv_bias: bool = False,
+        act_layer: str = 'silu',
+        ssm_drop_rate: float = 0.0,
+        ssm_init: str = 'v0',
+        forward_type: str = 'v05_noz',
+        mlp_ratio: float = 4.0,
+        mlp_act_layer: str = 'gelu',
+        mlp_drop_rate: float = 0.0,
+        gmlp: bool = False,
+        patch_size: int = 4,
+        stem_version: str = 'v2',
+        downsample_version: str = 'v3',
+        patch_norm: bool = True,
+        pos_embed: bool = False,
+        img_size: int = 224,
+        drop_path_rate: float = 0.0,
+        drop_rate: float = 0.0,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = 'avg',
+        features_only: bool = False,
+        out_indices: int | Sequence[int] | None = None,
+        out_norms: bool = False,
+    ):
+        super().__init__(
+            num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms
+        )
+        check_choice('stem_version', stem_version, ('v1', 'v2'))
+        check_choice('downsample_version', downsample_version, ('v1', 'v2', 'v3'))
+        check_choice('ssm_init', ssm_init, ('v0', 'v1', 'v2'))
+        check_choice('act_layer', act_layer, tuple(ACTIVATIONS))
+        check_choice('mlp_act_layer', mlp_act_layer, tuple(ACTIVATIONS))
+        dims = stage_dims(dims, len(depths))
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+
+        def block(dim: int) -> VSSBlock:
+            op = SS2D(
+                dim,
+                d_state,
+                ssm_ratio,
+                dt_rank,
+                d_conv,
+                conv_bias,
+                act_layer,
+                ssm_drop_rate,
+                ssm_init,
+                forward_type,
+            )
+            mlp_cls = GatedMlp if gmlp else Mlp
+            mlp = (
+                mlp_cls(dim, int(dim * mlp_ratio), act_layer=ACTIVATIONS[mlp_act_layer], drop=mlp_drop_rate)
+                if mlp_ratio > 0
+                else None
+            )
+            return VSSBlock(dim, op, next(rates), mlp)
+
+        make_stem = conv_stem if stem_version == 'v1' else overlapping_stem
+        self._assemble(
+            stem=make_stem(in_chans, dims[0], patch_size, patch_norm),
+            stages=[[block(dim) for _ in range(depth)] for dim, depth in zip(dims, depths)],
+            downsamples=[make_downsample(downsample_version, a, b) for a, b in zip(dims[:-1], dims[1:])],
+            dims=dims,
+            patch_size=patch_size,
+            out_indices=out_indices,
+            global_pool=global_pool,
+            drop_rate=drop_rate,
+        )
+        self.pos_embed = None
+        if pos_embed:
+            grid = img_size // patch_size
+            self.pos_embed = nn.Parameter(torch.zeros(1, dims[0], grid, grid))
+            trunc_normal_(self.pos_embed, std=0.02)
+
+    def stem(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x)
+        if self.pos_embed is None or self.features_only:
+            return x
+        embed = self.pos_embed
+        if embed.shape[2:] != x.shape[1:3]:
+            embed = F.interpolate(embed, x.shape[1:3], mode='bicubic', align_corners=False)
+        return x + embed.permute(0, 2, 3, 1)
+
+
+_RENAMES = [
+    (r'^patch_embed\.proj\.', 'patch_embed.0.'),
+    (r'^patch_embed\.norm\.', 'patch_embed.2.'),
+    (r'\.ln_1\.', '.norm.'),
+    (r'\.self_attention\.', '.op.'),
+    (r'^norm\.(weight|bias)$', r'classifier.norm.\1'),
+    (r'^head\.(weight|bias)$', r'classifier.head.\1'),
+    (r'\.op\.(x_proj|dt_projs)\.weight$', r'.op.\1_weight'),
+]
+
+
+def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Translate the January 2024 names and those of the repository's single-file model to the current ones."""
+    own = model.state_dict()
+    out = {}
+    for key, value in state_dict.items():
+        for pattern, replacement in _RENAMES:
+            key = re.sub(pattern, replacement, key)
+        if re.search(r'\.op\.(x_proj|dt_projs)_weight$', key) and value.ndim == 2 and value.shape[0] % 4 == 0:
+            value = value.unflatten(0, (4, -1))
+        if isinstance(getattr(model, 'layers', None), nn.ModuleList) and f'{key}' not in own:
+            # patch merging of the single-file model is an unnamed sequence
+            key = re.sub(r'\.downsample\.1\.(weight|bias)$', r'.downsample.norm.\1', key)
+            key = re.sub(r'\.downsample\.2\.weight$', '.downsample.reduction.weight', key)
+        out[key] = value
+    return out
+
+
+def _v0(**numbers) -> dict:
+    """Version 0: gated scan of 16 states, no MLP, patch merging."""
+    return dict(
+        d_state=16,
+        ssm_ratio=2.0,
+        conv_bias=True,
+        forward_type='v0',
+        mlp_ratio=0.0,
+        stem_version='v1',
+        downsample_version='v1',
+        **numbers,
+    )
+
+
+@register_variant(VMamba)
+def vmambav0_tiny():
+    """Vanilla-VMamba-T, 22.9 M parameters."""
+    return _v0(depths=(2, 2, 9, 2), dims=96)
+
+
+@register_variant(VMamba)
+def vmambav0_small():
+    """Vanilla-VMamba-S, 44.4 M parameters."""
+    return _v0(depths=(2, 2, 27, 2), dims=96)
+
+
+@register_variant(VMamba)
+def vmambav0_base():
+    """Vanilla-VMamba-B, 76.3 M parameters."""
+    return _v0(depths=(2, 2, 27, 2), dims=128)
+
+
+@register_variant(VMamba)
+def vmamba_tiny_s2l5():
+    """VMamba-T[s2l5], 30.7 M parameters."""
+    return dict(depths=(2, 2, 5, 2), dims=96, ssm_ratio=2.0)
+
+
+@register_variant(VMamba)
+def vmamba_small_s2l15():
+    """VMamba-S[s2l15], 50.1 M parameters."""
+    return dict(depths=(2, 2, 15, 2), dims=96, ssm_ratio=2.0)
+
+
+@register_variant(VMamba)
+def vmamba_base_s2l15():
+    """VMamba-B[s2l15], 88.6 M parameters."""
+    return dict(depths=(2, 2, 15, 2), dims=128, ssm_ratio=2.0)
+
+
+@register_variant(VMamba)
+def vmamba_tiny_s1l8():
+    """VMamba-T[s1l8], the headline tiny model, 30.2 M parameters."""
+    return dict(depths=(2, 2, 8, 2), dims=96, ssm_ratio=1.0)
+
+
+@register_variant(VMamba)
+def vmamba_small_s1l20():
+    """VMamba-S[s1l20], 49.0 M parameters."""
+    return dict(depths=(2, 2, 20, 2), dims=96, ssm_ratio=1.0)
+
+
+@register_variant(VMamba)
+def vmamba_base_s1l20():
+    """VMamba-B[s1l20], 86.6 M parameters."""
+    return dict(depths=(2, 2, 20, 2), dims=128, ssm_ratio=1.0)
+
+
+@register_variant(VMamba)
+def test_vmamba():
+    """A micro model for tests."""
+    return dict(depths=(1, 1, 2, 1), dims=(16, 24, 32, 40), ssm_ratio=1.0)
