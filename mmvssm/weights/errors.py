@@ -1,0 +1,29 @@
+"""What can be wrong with a checkpoint. A message has two lines at most: what the file is, what to do."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used. The base of every error of this package."""
+
+
+class NotACheckpointError(CheckpointError):
+    """The file is something else: a web page, a git-lfs pointer, a picture, a script, an empty file."""
+
+
+class DamagedFileError(CheckpointError):
+    """The file was a checkpoint, but is truncated or altered."""
+
+
+class UnsafePickleError(CheckpointError):
+    """The file asks for code to be run. It was not."""
+
+
+class KeyMismatchError(CheckpointError):
+    """The tensors do not fit the model. `report` holds the sorted keys."""
+
+    def __init__(self, message, report=None):
+        super().__init__(message)
+        self.report = report
+
+
+class DownloadError(CheckpointError):
+    """A file could not be fetched, completely and as announced."""

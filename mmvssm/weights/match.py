@@ -1,0 +1,257 @@
+"""Finding the weights in a checkpoint, and comparing their names and shapes with a model's."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import numpy as np
+import torch
+
+from .errors import CheckpointError, KeyMismatchError, NotACheckpointError
+
+PLAIN = (
+    'state_dict',
+    'model',
+    'module',
+    'model_state_dict',
+    'model_state',
+    'net',
+    'network',
+    'params',
+    'weights',
+)
+EMA = ('model_ema', 'ema_model', 'state_dict_ema', 'model_ema_state_dict', 'params_ema', 'ema')
+# mmengine's EMAHook saves the averaged weights as 'state_dict' and the others under this name
+SWAPPED = 'ema_state_dict'
+
+# What data-parallel and compiled models and torch's checkpoint wrappers put into names; no module of ours.
+NOISE = re.compile(r'(^|(?<=\.))(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
+COUNTERS = ('n_averaged', 'steps')
+PARTS = ('backbone.net.', 'backbone.', 'encoder.', 'model.', 'network.', 'net.')
+
+
+class Weights(dict):
+    """A state dict, name -> tensor, that remembers where in the checkpoint it was found.
+
+    wrapper: the keys that led to it ('model_ema', 'state_dict'; '' for a bare dict)
+    prefix: what was cut off in front of the names ('module.', 'backbone.')
+    dropped: names of the entries left out (a detector's neck and heads; entries that are not tensors)
+    """
+
+    def __init__(self, tensors=(), wrapper='', prefix='', dropped=()):
+        super().__init__(tensors)
+        self.wrapper, self.prefix, self.dropped = wrapper, prefix, list(dropped)
+
+
+def unwrap(obj, prefer_ema='auto'):
+    """The model's weights in a checkpoint's content, a `Weights` dict without wrappers and prefixes.
+
+    obj: what `read_checkpoint` gave.
+    prefer_ema: True or False takes the averaged or the plain weights of a checkpoint that holds both.
+        'auto' takes what the authors publish: the averaged ones, except in the files of Vim's trainer
+        (they hold `args`), whose results are those of `model`.
+    A detector's or segmentor's checkpoint gives its backbone; the rest's names are in `.dropped`.
+    Raises NotACheckpointError where there are no weights, CheckpointError where there are no averaged
+    ones but they are asked for.
+    """
+    if prefer_ema not in ('auto', True, False):
+        raise CheckpointError(f"prefer_ema={prefer_ema!r}: give 'auto', True or False.")
+    path = []
+    while (key := _wrapper_key(obj, prefer_ema if not path else False)) is not None:
+        path.append(key)
+        obj = obj[key]
+    if not _is_state_dict(obj):
+        names = ', '.join(map(repr, list(obj)[:8])) if isinstance(obj, Mapping) and obj else 'nothing'
+        raise NotACheckpointError(
+            f'the checkpoint holds no weights; it holds {names[:200]}.\n'
+            'Give a file saved from model.state_dict(), or a training checkpoint that includes it.'
+        )
+    tensors, dropped = {}, []
+    for name, value in obj.items():
+        value = (
+            torch.from_numpy(value) if isinstance(value, np.ndarray) and value.dtype.kind in 'fiub' else value
+        )
+        if isinstance(value, torch.Tensor) and value.layout is torch.strided and isinstance(name, str):
+            tensors[name] = value.detach()
+        else:
+            dropped.append(str(name))
+    return _strip(Weights(tensors, '.'.join(path), '', dropped))
+
+
+def _is_state_dict(obj):
+    """Whether a dict holds tensors directly: more of them than of sub-dicts."""
+    if not isinstance(obj, Mapping):
+        return False
+    direct = sum(isinstance(value, (torch.Tensor, np.ndarray)) for value in obj.values())
+    return direct > sum(isinstance(value, Mapping) for value in obj.values())
+
+
+def _wrapper_key(obj, prefer_ema):
+    """The key under which the wanted weights lie; None where `obj` is the state dict itself or has none."""
+    if not isinstance(obj, Mapping) or _is_state_dict(obj):
+        return None
+    plain = next((key for key in PLAIN if _holds_weights(obj.get(key))), None)
+    averaged = next((key for key in EMA if _holds_weights(obj.get(key))), None)
+    if _holds_weights(obj.get(SWAPPED)) and plain is not None:
+        plain, averaged = SWAPPED, plain
+    if prefer_ema is True and averaged is None:
+        raise CheckpointError(
+            'the checkpoint holds no averaged (EMA) weights.\n'
+            f"Use prefer_ema='auto'; its keys are {', '.join(map(repr, list(obj)[:8]))}."
+        )
+    from_vim = 'args' in obj and averaged == 'model_ema'
+    if averaged is not None and (
+        prefer_ema is True or plain is None or (prefer_ema == 'auto' and not from_vim)
+    ):
+        return averaged
+    return plain
+
+
+def _holds_weights(value, depth=3):
+    if not isinstance(value, Mapping) or depth == 0:
+        return False
+    return _is_state_dict(value) or any(_holds_weights(value.get(key), depth - 1) for key in (*PLAIN, *EMA))
+
+
+def _strip(weights):
+    """Cuts wrappers' prefixes off the names, and takes the backbone's part of a larger model."""
+    names = {name: NOISE.sub('', name) for name in weights}
+    prefix = next(
+        (name[: len(name) - len(new)] for name, new in names.items() if name.endswith(new) and name != new),
+        '',
+    )
+    dropped = [name for name in names if name in COUNTERS]
+    names = {name: new for name, new in names.items() if name not in COUNTERS}
+    while part := next((p for p in PARTS if any(new.startswith(p) for new in names.values())), None):
+        dropped += [name for name, new in names.items() if not new.startswith(part)]
+        names = {name: new[len(part) :] for name, new in names.items() if new.startswith(part)}
+        prefix += part
+    taken = {new: weights[name] for name, new in names.items()}
+    if len(taken) < len(names):
+        new = list(names.values())
+        double = next(name for name in new if new.count(name) > 1)
+        raise CheckpointError(
+            f'the checkpoint holds {double!r} twice, with and without a prefix.\n'
+            'Save one of the two models alone.'
+        )
+    return Weights(taken, weights.wrapper, prefix, weights.dropped + dropped)
+
+
+@dataclass
+class KeyReport:
+    """A checkpoint's names sorted by what becomes of them. `ok` says whether nothing is wrong."""
+
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(
+        default_factory=list
+    )  # the model has it, the file does not, and that is an error
+    expected_missing: list[str] = field(
+        default_factory=list
+    )  # ... and that is as it should be (new out-norms)
+    dropped: list[str] = field(
+        default_factory=list
+    )  # the file has it, the model does not, as it should be (classifier)
+    unexpected: list[str] = field(default_factory=list)  # ... and that is an error
+    mismatched: list[tuple] = field(default_factory=list)  # (name, shape in the model, shape in the file)
+
+    @property
+    def ok(self):
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def summary(self):
+        """One line: how many keys of each kind, and the first of the wrong ones."""
+        parts = [f'{len(self.loaded)} loaded']
+        for label, names in (('missing', self.missing), ('unexpected', self.unexpected)):
+            if names:
+                parts.append(f'{len(names)} {label} ({_few(names)})')
+        if self.mismatched:
+            name, want, got = self.mismatched[0]
+            more = ', ...' if len(self.mismatched) > 1 else ''
+            parts.append(
+                f'{len(self.mismatched)} of a wrong shape ({name}: {_x(got)} instead of {_x(want)}{more})'
+            )
+        return ', '.join(parts)
+
+    def __str__(self):
+        lines = [f'{len(self.loaded)} tensors loaded']
+        for label, names in (
+            ('missing', self.missing),
+            ('missing, as expected', self.expected_missing),
+            ('left out, as expected', self.dropped),
+            ('unexpected', self.unexpected),
+        ):
+            if names:
+                lines.append(f'{len(names)} {label}: {_few(names, 12)}')
+        lines += [
+            f'wrong shape: {name} is {_x(got)}, should be {_x(want)}'
+            for name, want, got in self.mismatched[:12]
+        ]
+        return '\n'.join(lines)
+
+    def raise_if_wrong(self, what='the checkpoint', hint=''):
+        """Raises KeyMismatchError (two lines: the keys; `hint`) unless `ok`."""
+        if not self.ok:
+            raise KeyMismatchError(
+                f'{what} does not fit the model: {self.summary()}.' + (f'\n{hint}' if hint else ''), self
+            )
+
+
+def sort_keys(
+    expected: Mapping, got: Mapping, droppable: Iterable[str] = (), optional: Iterable[str] = ()
+) -> KeyReport:
+    """Sorts the names of a checkpoint against those of a model.
+
+    expected, got: name -> shape (or tensor) of the model and of the file.
+    droppable: shell patterns ('classifier.*') of names that the file may have and the model not.
+    optional: shell patterns ('outnorm*') of names that the model may have and the file not.
+    A linear weight may be (O, I) on one side and (O, I, 1, 1) on the other: it is loaded, `fit` reshapes it.
+    A name of a wrong shape that is both droppable and optional (a head for other classes) is dropped.
+    """
+    droppable, optional = tuple(droppable), tuple(optional)
+    report = KeyReport()
+    for name, want in expected.items():
+        want = _shape(want)
+        if name not in got:
+            (report.expected_missing if _matches(name, optional) else report.missing).append(name)
+        elif fits(want, have := _shape(got[name])):
+            report.loaded.append(name)
+        elif _matches(name, droppable) and _matches(name, optional):
+            report.dropped.append(name)
+            report.expected_missing.append(name)
+        else:
+            report.mismatched.append((name, want, have))
+    for name in got:
+        if name not in expected:
+            (report.dropped if _matches(name, droppable) else report.unexpected).append(name)
+    return report
+
+
+def fits(want, have):
+    """Whether two shapes are equal, or those of one linear weight as matrix and as 1x1 convolution."""
+    want, have = tuple(want), tuple(have)
+    short, long = sorted((want, have), key=len)
+    return want == have or (len(short) == 2 and long == (*short, 1, 1))
+
+
+def fit(tensor, shape):
+    """The tensor in the model's shape, a 1x1 of a convolution added or removed. ValueError otherwise."""
+    if not fits(shape, tensor.shape):
+        raise ValueError(f'a tensor of shape {_x(tensor.shape)} does not fit {_x(shape)}')
+    return tensor.reshape(tuple(shape))
+
+
+def _shape(value):
+    return tuple(getattr(value, 'shape', value))
+
+
+def _matches(name, patterns):
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _few(names, limit=3):
+    return ', '.join(names[:limit]) + (', ...' if len(names) > limit else '')
+
+
+def _x(shape):
+    return 'x'.join(map(str, shape)) or 'scalar'

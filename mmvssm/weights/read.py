@@ -1,0 +1,170 @@
+"""Reading a checkpoint file, whatever its format, without running anything that it holds."""
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+
+from . import inert
+from .errors import CheckpointError, DamagedFileError, NotACheckpointError, UnsafePickleError
+
+OTHER_FILES = [
+    (
+        b'version https://git-lfs',
+        'a git-lfs pointer, not the file itself',
+        'Run `git lfs pull`, or download it again.',
+    ),
+    (b'\x1f\x8b', 'a gzip archive', 'Unpack it first.'),
+    (b'BZh', 'a bzip2 archive', 'Unpack it first.'),
+    (b'\xfd7zXZ', 'an xz archive', 'Unpack it first.'),
+    (b'\x89HDF', 'an HDF5 file', 'Export the weights with torch.save or as .safetensors.'),
+    (b'\x93NUMPY', 'a numpy array', 'Export the weights with torch.save or as .safetensors.'),
+    (b'GGUF', 'a GGUF file', 'Export the weights with torch.save or as .safetensors.'),
+    (b'\x89PNG', 'a picture', 'Give the path of a checkpoint.'),
+    (b'\xff\xd8\xff', 'a picture', 'Give the path of a checkpoint.'),
+]
+
+
+def sniff(path):
+    """The format of a file by its content: 'zip', 'legacy' (torch's older stream) or 'safetensors'.
+
+    Raises NotACheckpointError, which says what the file is instead.
+    """
+    size = os.path.getsize(path)
+    with open(path, 'rb') as file:
+        head = file.read(512)
+    if not head:
+        raise NotACheckpointError(f'{path} is empty.\nDelete it and download it again.')
+    if head[:4] == b'PK\x03\x04':
+        return 'zip'
+    if head.startswith(inert.LEGACY_START):
+        return 'legacy'
+    if len(head) > 8 and head[8:9] == b'{' and int.from_bytes(head[:8], 'little') < max(size, 100_000_000):
+        return 'safetensors'
+    text = head.lstrip().lower()
+    if text.startswith((b'<!doctype', b'<html', b'<?xml', b'<head')):
+        raise NotACheckpointError(
+            f'{path} is a web page, probably an error page saved in place of the file.\n'
+            'Delete it and download it again.'
+        )
+    for start, what, advice in OTHER_FILES:
+        if head.startswith(start):
+            raise NotACheckpointError(f'{path} is {what}.\n{advice}')
+    if inert.LEGACY_START.startswith(head) or not head.strip(b'\0'):
+        raise DamagedFileError(
+            f'{path} is cut off or blank ({size} bytes).\nDelete it and download it again.'
+        )
+    raise NotACheckpointError(
+        f'{path} is neither a torch checkpoint nor a safetensors file (it starts with {head[:12]!r}).\n'
+        'If it is an older pickle, load it where it was written and save it again with torch.save.'
+    )
+
+
+def check_zip(path):
+    """Compares every entry of a torch zip archive with its checksum, which torch.load does not do.
+
+    Raises DamagedFileError or NotACheckpointError.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if not any(name.endswith('/data.pkl') or name == 'data.pkl' for name in names):
+                raise NotACheckpointError(
+                    f'{path} is a zip archive of {len(names)} files, but not a torch checkpoint.\n'
+                    'If the checkpoint is inside, unpack it first.'
+                )
+            if any(name.endswith('/constants.pkl') for name in names):
+                raise NotACheckpointError(
+                    f'{path} is a TorchScript program, not a state dict.\n'
+                    'Save its weights with torch.save(module.state_dict(), ...).'
+                )
+            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                raise NotACheckpointError(
+                    f'{path} is a compressed archive, which torch.save does not write.\nUnpack it first.'
+                )
+            bad = archive.testzip()
+    except CheckpointError:
+        raise
+    except Exception as error:  # zipfile raises many kinds on a damaged archive
+        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+        raise DamagedFileError(
+            f'{path} is cut off or damaged ({reason}).\nDelete it and download it again.'
+        ) from None
+    if bad is not None:
+        raise DamagedFileError(
+            f'{path} is damaged: the checksum of {bad[:80]!r} is wrong.\nDelete it and download it again.'
+        )
+
+
+def _read_torch(path, kind):
+    if kind == 'zip':
+        check_zip(path)
+        try:
+            return torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+        except (pickle.UnpicklingError, RuntimeError, TypeError, ValueError, KeyError, AttributeError):
+            pass  # it holds more than tensors: read it without loading the rest
+    try:
+        return inert.load(path)
+    except UnsafePickleError as error:
+        raise UnsafePickleError(
+            f'{path} {error}, which no checkpoint needs; nothing of it was run.\n'
+            'Do not open this file with plain torch.load; get the weights from a source you trust.'
+        ) from None
+    except DamagedFileError as error:
+        raise DamagedFileError(
+            f'{path} is cut off or damaged: {error}.\nDelete it and download it again.'
+        ) from None
+    except CheckpointError as error:
+        raise CheckpointError(f'{path} {error}.\nSave it again on a little-endian machine.') from None
+
+
+def _read_safetensors(path):
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework='pt') as file:
+            order = file.offset_keys() if hasattr(file, 'offset_keys') else file.keys()
+            return {name: file.get_tensor(name) for name in order}
+    except Exception as error:  # SafetensorError, and whatever a damaged header leads to
+        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+        raise DamagedFileError(
+            f'{path} is a cut off or damaged safetensors file ({reason}).\nDelete it and download it again.'
+        ) from None
+
+
+def read_checkpoint(source):
+    """The content of a checkpoint file: a dict, as saved, with tensors on the CPU.
+
+    source: path or URL (downloaded and cached) of a .pth / .pt / .ckpt / .th / .pth.tar / .safetensors
+        file; the format is told by the content, not by the name.
+    Objects other than tensors, numbers, strings and containers come back as `inert.Inert`: what a file
+    pickles is never imported or called.
+    Raises CheckpointError (see errors.py), whose message has two lines at most.
+    """
+    path = local_path(source)
+    kind = sniff(path)
+    content = _read_safetensors(path) if kind == 'safetensors' else _read_torch(path, kind)
+    if isinstance(content, dict):
+        return content
+    what = content if isinstance(content, inert.Inert) else type(content).__name__
+    raise NotACheckpointError(
+        f'{path} holds {what}, not a state dict.\nSave the weights with torch.save(model.state_dict(), ...).'
+    )
+
+
+def local_path(source):
+    """Local path for a path or URL (downloaded into the cache). CheckpointError where there is none."""
+    if '://' in str(source):
+        from .download import download
+
+        return download(str(source))
+    path = Path(os.path.expanduser(source))
+    if path.is_dir():
+        raise CheckpointError(f'{path} is a folder, not a checkpoint file.\nGive the path of the file in it.')
+    if not path.is_file():
+        raise CheckpointError(
+            f'there is no checkpoint file {path}.\nGive an existing path, or a URL to download it from.'
+        )
+    return path
