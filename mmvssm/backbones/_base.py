@@ -134,7 +134,11 @@ class Backbone(nn.Module):
         """(B, in_chans, H, W) -> logits (B, num_classes), or the list of NCHW maps of a feature model."""
         if self.features_only:
             return self.forward_intermediates(
-                x, indices=list(self.out_indices), norm=self.out_norms, stop_early=True, intermediates_only=True
+                x,
+                indices=list(self.out_indices),
+                norm=self.out_norms,
+                stop_early=True,
+                intermediates_only=True,
             )
         return self.forward_head(self.forward_features(x))
 
@@ -151,8 +155,7 @@ class HierarchicalBackbone(Backbone):
 
     def _feature_table(self, dims: Sequence[int], modules: Sequence[str]) -> list[dict]:
         return [
-            dict(num_chs=dim, reduction=4 * 2**i, module=module)
-            for i, (dim, module) in enumerate(zip(dims, modules))
+            dict(num_chs=dim, reduction=4 * 2**i, module=module) for i, (dim, module) in enumerate(zip(dims, modules))
         ]
 
     def forward_intermediates(

@@ -1,5 +1,6 @@
 """Variants by name: registration (here and in timm), construction, loading of weights with a full account of keys."""
 
+import difflib
 import functools
 import inspect
 import logging
@@ -9,7 +10,7 @@ from fnmatch import fnmatch
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import generate_default_cfgs, register_model
+from timm.models import adapt_input_conv, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 from mmvssm import weights
@@ -33,7 +34,7 @@ def register_variant(cls: type) -> Callable:
             return _build(cls, name, pretrained, cache_dir, {**numbers(), **kwargs})
 
         del entrypoint.__wrapped__  # so that signatures show the entry point's own arguments
-        entrypoint.cls = cls
+        entrypoint.cls, entrypoint.numbers = cls, numbers
         _entrypoints[name] = entrypoint
         module = sys.modules[numbers.__module__]
         vars(module).setdefault('default_cfgs', {}).update(generate_default_cfgs({name: _timm_cfg(cls, name)}))
@@ -115,14 +116,12 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs) -> nn.Modu
 def entrypoint(name: str) -> Callable:
     """The registered entry point of a variant; a ValueError with suggestions where there is none."""
     if name not in _entrypoints:
-        import difflib
-
         near = difflib.get_close_matches(name, _entrypoints, n=4, cutoff=0.4) or list_models()
         raise ValueError(f'unknown model {name!r}; did you mean {", ".join(near)}? (mmvssm.list_models() has all)')
     return _entrypoints[name]
 
 
-def load_weights(model: nn.Module, source, *, log: bool = True) -> 'weights.KeyReport':
+def load_weights(model: nn.Module, source, *, log: bool = True) -> weights.KeyReport:
     """Load a checkpoint into a model; every key is accounted for.
 
     Args:
@@ -138,71 +137,63 @@ def load_weights(model: nn.Module, source, *, log: bool = True) -> 'weights.KeyR
     """
     state = weights.unwrap(source if isinstance(source, dict) else weights.read_checkpoint(source))
     report, converted = _match(model, state)
-    if report.wrong:
-        raise weights.CheckpointError(_mismatch_message(model, state, report))
+    if not report.ok:
+        raise weights.KeyMismatchError(_mismatch_message(model, state, report), report)
+    own = model.state_dict()
     with torch.no_grad():
-        own = model.state_dict()
         for key in report.loaded:
-            own[key].copy_(converted[key])
+            own[key].copy_(weights.fit(converted[key], own[key].shape))
     if log:
-        _logger.info('%s: %s', getattr(model, 'variant', type(model).__name__), report.summary())
+        _logger.info('%s: %s', variant_name(model), report.summary())
     return report
+
+
+def variant_name(model: nn.Module) -> str:
+    """The registered name, or the class's where the model was built from numbers of the user's own."""
+    return getattr(model, 'variant', None) or type(model).__name__
 
 
 def _match(model: nn.Module, state: dict[str, Tensor]):
     """Translate a state dict to the model's names and sort its keys."""
-    module = sys.modules[type(model).__module__]
-    for base in type(model).__mro__:  # a subclass elsewhere (an OpenMMLab plugin) uses its family's filter
-        module = sys.modules[base.__module__]
-        if hasattr(module, 'checkpoint_filter_fn'):
-            break
-    converted = module.checkpoint_filter_fn(dict(state), model)
-    converted = _fit_input_and_head(model, converted)
+    converted = _fit_input(model, _filter_fn(model)(dict(state), model))
     expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
-    shapes = {k: tuple(v.shape) for k, v in converted.items()}
-    droppable = model.head_prefixes if model.features_only or model.num_classes == 0 else ()
-    optional = model.fresh_prefixes
-    if not model.features_only and _new_classifier(model, expected, shapes):
-        head = tuple(f'{model.classifier_name}.{leaf}' for leaf in ('weight', 'bias'))
-        converted = {k: v for k, v in converted.items() if k not in head}
-        shapes = {k: v for k, v in shapes.items() if k not in head}
-        optional = optional + head
-    if not model.features_only:
-        droppable = droppable + model.fresh_prefixes
-    converted = {k: v.reshape(expected[k]) if _pointwise(v, expected.get(k)) else v for k, v in converted.items()}
-    shapes = {k: tuple(v.shape) for k, v in converted.items()}
-    return weights.sort_keys(expected, shapes, droppable=droppable, optional=optional), converted
+    fresh = [prefix + '*' for prefix in model.fresh_prefixes]
+    if model.features_only:
+        droppable, optional = [prefix + '*' for prefix in model.head_prefixes], fresh
+    else:
+        head = [model.classifier_name + '.*']
+        new_head = model.num_classes == 0 or _other_classes(model, expected, converted)
+        droppable, optional = [*fresh, *(head if new_head else [])], head if new_head else []
+    return weights.sort_keys(expected, converted, droppable=droppable, optional=optional), converted
 
 
-def _pointwise(tensor: Tensor, expected: tuple | None) -> bool:
-    """A linear weight stored as a 1x1 convolution, or the reverse."""
-    if expected is None or tuple(tensor.shape) == expected:
-        return False
-    shape = tuple(tensor.shape)
-    return shape == (*expected, 1, 1) or (*shape, 1, 1) == expected
+def _filter_fn(model: nn.Module) -> Callable:
+    """The family's `checkpoint_filter_fn`; a subclass elsewhere (an OpenMMLab plugin) uses its base's."""
+    modules = (sys.modules[base.__module__] for base in type(model).__mro__)
+    return next(module.checkpoint_filter_fn for module in modules if hasattr(module, 'checkpoint_filter_fn'))
 
 
-def _fit_input_and_head(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _fit_input(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Sum or repeat the first convolution's input channels when `in_chans` is not the file's (timm's rule)."""
     key = f'{model.first_conv}.weight'
-    weight = state.get(key)
-    if weight is not None and weight.ndim == 4 and weight.shape[1] == 3 and model.in_chans != 3:
-        from timm.models import adapt_input_conv
-
-        state = {**state, key: adapt_input_conv(model.in_chans, weight)}
+    if key in state and state[key].ndim == 4 and state[key].shape[1] == 3 and model.in_chans != 3:
+        return {**state, key: adapt_input_conv(model.in_chans, state[key])}
     return state
 
 
-def _new_classifier(model: nn.Module, expected: dict, got: dict) -> bool:
-    """Whether the user asked for another number of classes than the file has (all else in the head alike)."""
+def _other_classes(model: nn.Module, expected: dict, got: dict[str, Tensor]) -> bool:
+    """Whether the user asked for another number of classes than the file has, all else in the head alike."""
     key = f'{model.classifier_name}.weight'
-    return key in expected and key in got and expected[key][1:] == got[key][1:] and expected[key] != got[key]
+    if key not in expected or key not in got:
+        return False
+    want, have = expected[key], tuple(got[key].shape)
+    return want[1:] == have[1:] and want != have
 
 
-def _mismatch_message(model: nn.Module, state: dict[str, Tensor], report: 'weights.KeyReport') -> str:
+def _mismatch_message(model: nn.Module, state: dict[str, Tensor], report: weights.KeyReport) -> str:
     names = identify(state)
     looks = f'it looks like {" or ".join(names)}' if names else 'it fits no registered variant'
-    return f'the checkpoint does not fit {getattr(model, "variant", None) or type(model).__name__}: {looks}\n{report.wrong}'
+    return f'the checkpoint does not fit {variant_name(model)}: {looks}\n{report.summary()}'
 
 
 def identify(state: dict[str, Tensor]) -> list[str]:
@@ -220,12 +211,12 @@ def _fits(name: str, state: dict[str, Tensor]) -> bool:
             report, _ = _match(_meta_model(name, **kwargs), state)
         except (KeyError, RuntimeError, ValueError):  # another family's filter met keys that it does not know
             continue
-        if report.loaded and not report.wrong:
+        if report.loaded and report.ok:
             return True
     return False
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _meta_model(name: str, **kwargs) -> nn.Module:
     with torch.device('meta'):
         return create_model(name, **kwargs)

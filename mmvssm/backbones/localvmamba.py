@@ -135,9 +135,7 @@ class LocalVMamba(VSSBackbone):
         out_indices: int | Sequence[int] | None = None,
         out_norms: bool = False,
     ):
-        super().__init__(
-            num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms
-        )
+        super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
         dims = stage_dims(dims, len(depths))
         layers = iter(check_directions(directions, sum(depths)))
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))

@@ -240,9 +240,7 @@ class VSSBackbone(HierarchicalBackbone):
             nn.Sequential(OrderedDict(blocks=nn.Sequential(*blocks), downsample=downsample))
             for blocks, downsample in zip(stages, [*downsamples, nn.Identity()])
         )
-        table = [
-            dict(num_chs=dim, reduction=patch_size * 2**i, module=f'layers.{i}') for i, dim in enumerate(dims)
-        ]
+        table = [dict(num_chs=dim, reduction=patch_size * 2**i, module=f'layers.{i}') for i, dim in enumerate(dims)]
         self._finish(table, out_indices)
         if not self.features_only:
             self.classifier = ClassifierHead(dims[-1], self.num_classes, global_pool, drop_rate)
@@ -350,9 +348,7 @@ class VMamba(VSSBackbone):
         out_indices: int | Sequence[int] | None = None,
         out_norms: bool = False,
     ):
-        super().__init__(
-            num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms
-        )
+        super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
         check_choice('stem_version', stem_version, ('v1', 'v2'))
         check_choice('downsample_version', downsample_version, ('v1', 'v2', 'v3'))
         check_choice('ssm_init', ssm_init, ('v0', 'v1', 'v2'))
