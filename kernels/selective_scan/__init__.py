@@ -1,0 +1,3 @@
+from .op import selective_scan
+
+__all__ = ['selective_scan']
