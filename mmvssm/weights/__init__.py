@@ -9,20 +9,28 @@ from .errors import (
     UnsafePickleError,
 )
 from .match import KeyReport, Weights, fit, fits, sort_keys, unwrap
+from .published import PUBLISHED, Checkpoint, Result, default_checkpoint, list_checkpoints, results, state
 from .read import read_checkpoint
 
 __all__ = [
+    'PUBLISHED',
+    'Checkpoint',
     'CheckpointError',
     'DamagedFileError',
     'DownloadError',
     'KeyMismatchError',
     'KeyReport',
     'NotACheckpointError',
+    'Result',
     'UnsafePickleError',
     'Weights',
+    'default_checkpoint',
     'fit',
     'fits',
+    'list_checkpoints',
     'read_checkpoint',
+    'results',
     'sort_keys',
+    'state',
     'unwrap',
 ]

@@ -82,9 +82,7 @@ DANGEROUS = frozenset(
         *('commands', 'pdb', 'timeit', 'cProfile', 'profile', 'platform'),
     )
 )
-HARMLESS_BUILTINS = frozenset(
-    ('int', 'float', 'str', 'bool', 'bytes', 'list', 'tuple', 'dict', 'object', 'type')
-)
+HARMLESS_BUILTINS = frozenset(('int', 'float', 'str', 'bool', 'bytes', 'list', 'tuple', 'dict', 'object', 'type'))
 
 
 class Inert:
@@ -365,9 +363,7 @@ def load(path):
         # a private map: a tensor written to does not reach the file
         buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     try:
-        return (
-            _load_legacy(buffer) if buffer[: len(LEGACY_START)] == LEGACY_START else _load_zip(buffer, path)
-        )
+        return _load_legacy(buffer) if buffer[: len(LEGACY_START)] == LEGACY_START else _load_zip(buffer, path)
     except CheckpointError:
         raise
     except (MemoryError, RecursionError, Exception) as error:

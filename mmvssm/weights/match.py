@@ -69,9 +69,7 @@ def unwrap(obj, prefer_ema='auto'):
         )
     tensors, dropped = {}, []
     for name, value in obj.items():
-        value = (
-            torch.from_numpy(value) if isinstance(value, np.ndarray) and value.dtype.kind in 'fiub' else value
-        )
+        value = torch.from_numpy(value) if isinstance(value, np.ndarray) and value.dtype.kind in 'fiub' else value
         if isinstance(value, torch.Tensor) and value.layout is torch.strided and isinstance(name, str):
             tensors[name] = value.detach()
         else:
@@ -101,9 +99,7 @@ def _wrapper_key(obj, prefer_ema):
             f"Use prefer_ema='auto'; its keys are {', '.join(map(repr, list(obj)[:8]))}."
         )
     from_vim = 'args' in obj and averaged == 'model_ema'
-    if averaged is not None and (
-        prefer_ema is True or plain is None or (prefer_ema == 'auto' and not from_vim)
-    ):
+    if averaged is not None and (prefer_ema is True or plain is None or (prefer_ema == 'auto' and not from_vim)):
         return averaged
     return plain
 
@@ -132,8 +128,7 @@ def _strip(weights):
         new = list(names.values())
         double = next(name for name in new if new.count(name) > 1)
         raise CheckpointError(
-            f'the checkpoint holds {double!r} twice, with and without a prefix.\n'
-            'Save one of the two models alone.'
+            f'the checkpoint holds {double!r} twice, with and without a prefix.\nSave one of the two models alone.'
         )
     return Weights(taken, weights.wrapper, prefix, weights.dropped + dropped)
 
@@ -143,12 +138,8 @@ class KeyReport:
     """A checkpoint's names sorted by what becomes of them. `ok` says whether nothing is wrong."""
 
     loaded: list[str] = field(default_factory=list)
-    missing: list[str] = field(
-        default_factory=list
-    )  # the model has it, the file does not, and that is an error
-    expected_missing: list[str] = field(
-        default_factory=list
-    )  # ... and that is as it should be (new out-norms)
+    missing: list[str] = field(default_factory=list)  # the model has it, the file does not, and that is an error
+    expected_missing: list[str] = field(default_factory=list)  # ... and that is as it should be (new out-norms)
     dropped: list[str] = field(
         default_factory=list
     )  # the file has it, the model does not, as it should be (classifier)
@@ -159,6 +150,11 @@ class KeyReport:
     def ok(self):
         return not (self.missing or self.unexpected or self.mismatched)
 
+    @property
+    def wrong(self):
+        """One line on the keys that are wrong; empty where `ok`."""
+        return '' if self.ok else self.summary()
+
     def summary(self):
         """One line: how many keys of each kind, and the first of the wrong ones."""
         parts = [f'{len(self.loaded)} loaded']
@@ -168,9 +164,7 @@ class KeyReport:
         if self.mismatched:
             name, want, got = self.mismatched[0]
             more = ', ...' if len(self.mismatched) > 1 else ''
-            parts.append(
-                f'{len(self.mismatched)} of a wrong shape ({name}: {_x(got)} instead of {_x(want)}{more})'
-            )
+            parts.append(f'{len(self.mismatched)} of a wrong shape ({name}: {_x(got)} instead of {_x(want)}{more})')
         return ', '.join(parts)
 
     def __str__(self):
@@ -183,10 +177,7 @@ class KeyReport:
         ):
             if names:
                 lines.append(f'{len(names)} {label}: {_few(names, 12)}')
-        lines += [
-            f'wrong shape: {name} is {_x(got)}, should be {_x(want)}'
-            for name, want, got in self.mismatched[:12]
-        ]
+        lines += [f'wrong shape: {name} is {_x(got)}, should be {_x(want)}' for name, want, got in self.mismatched[:12]]
         return '\n'.join(lines)
 
     def raise_if_wrong(self, what='the checkpoint', hint=''):
@@ -203,8 +194,8 @@ def sort_keys(
     """Sorts the names of a checkpoint against those of a model.
 
     expected, got: name -> shape (or tensor) of the model and of the file.
-    droppable: shell patterns ('classifier.*') of names that the file may have and the model not.
-    optional: shell patterns ('outnorm*') of names that the model may have and the file not.
+    droppable: prefixes or shell patterns of names that the file may have and the model not ('classifier.').
+    optional: prefixes or shell patterns of names that the model may have and the file not ('outnorm').
     A linear weight may be (O, I) on one side and (O, I, 1, 1) on the other: it is loaded, `fit` reshapes it.
     A name of a wrong shape that is both droppable and optional (a head for other classes) is dropped.
     """
@@ -246,7 +237,7 @@ def _shape(value):
 
 
 def _matches(name, patterns):
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return any(name.startswith(pattern) or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _few(names, limit=3):

@@ -53,9 +53,7 @@ def sniff(path):
         if head.startswith(start):
             raise NotACheckpointError(f'{path} is {what}.\n{advice}')
     if inert.LEGACY_START.startswith(head) or not head.strip(b'\0'):
-        raise DamagedFileError(
-            f'{path} is cut off or blank ({size} bytes).\nDelete it and download it again.'
-        )
+        raise DamagedFileError(f'{path} is cut off or blank ({size} bytes).\nDelete it and download it again.')
     raise NotACheckpointError(
         f'{path} is neither a torch checkpoint nor a safetensors file (it starts with {head[:12]!r}).\n'
         'If it is an older pickle, load it where it was written and save it again with torch.save.'
@@ -89,9 +87,7 @@ def check_zip(path):
         raise
     except Exception as error:  # zipfile raises many kinds on a damaged archive
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-        raise DamagedFileError(
-            f'{path} is cut off or damaged ({reason}).\nDelete it and download it again.'
-        ) from None
+        raise DamagedFileError(f'{path} is cut off or damaged ({reason}).\nDelete it and download it again.') from None
     if bad is not None:
         raise DamagedFileError(
             f'{path} is damaged: the checksum of {bad[:80]!r} is wrong.\nDelete it and download it again.'
@@ -113,9 +109,7 @@ def _read_torch(path, kind):
             'Do not open this file with plain torch.load; get the weights from a source you trust.'
         ) from None
     except DamagedFileError as error:
-        raise DamagedFileError(
-            f'{path} is cut off or damaged: {error}.\nDelete it and download it again.'
-        ) from None
+        raise DamagedFileError(f'{path} is cut off or damaged: {error}.\nDelete it and download it again.') from None
     except CheckpointError as error:
         raise CheckpointError(f'{path} {error}.\nSave it again on a little-endian machine.') from None
 
