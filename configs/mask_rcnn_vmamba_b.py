@@ -1,0 +1,17 @@
+"""Mask R-CNN 1x with VMamba-B[s2l15], COCO. Published: 49.2 box AP, 44.1 mask AP
+(release tag `#v2det`, mask_rcnn_vssm_fpn_coco_base_epoch_11.pth). float32, as published.
+"""
+
+_base_ = ['_base_/mask_rcnn_coco_1x.py']
+pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%23v2cls/vssm_base_0229_ckpt_epoch_237.pth'
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmvssm.VMamba',
+        arch='base_s2l15',
+        out_indices=(0, 1, 2, 3),
+        drop_path_rate=0.6,
+        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+    ),
+    neck=dict(in_channels=[128, 256, 512, 1024]),
+)

@@ -1,0 +1,17 @@
+"""UperNet with VMamba-B[s2l15], ADE20K. Published: 51.0 mIoU, 51.6 multi-scale
+(release tag `#v2seg`, upernet_vssm_4xb4-160k_ade20k-512x512_base_iter_160000.pth). float32, as published.
+"""
+
+_base_ = ['_base_/upernet_ade20k_160k.py']
+pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%23v2cls/vssm_base_0229_ckpt_epoch_237.pth'
+model = dict(
+    backbone=dict(
+        type='mmvssm.VMamba',
+        arch='base_s2l15',
+        out_indices=(0, 1, 2, 3),
+        drop_path_rate=0.6,
+        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+    ),
+    decode_head=dict(in_channels=[128, 256, 512, 1024]),
+    auxiliary_head=dict(in_channels=512),
+)

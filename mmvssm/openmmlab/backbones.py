@@ -1,0 +1,160 @@
+"""The backbones as config entries: `backbone=dict(type='mmvssm.LocalVMamba', arch='tiny', ...)`.
+
+Each family of `mmvssm.backbones` is registered under its class name in mmengine's root `MODELS`, which mmdet, mmseg
+and mmpretrain all fall back to, and in a child registry that gives the prefix `mmvssm.` a meaning.
+"""
+
+import inspect
+from collections import Counter
+from collections.abc import Callable
+
+from mmengine.registry import MODELS as ROOT
+from mmengine.registry import Registry
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmvssm.backbones import _factory
+from mmvssm.backbones._base import check_choice
+
+MODELS = Registry('model', parent=ROOT, scope='mmvssm', locations=['mmvssm.openmmlab'])
+
+# the variants of which detectors and segmentors were published
+DOWNSTREAM = {'VMamba': {'tiny': 'tiny_s1l8', 'small': 'small_s2l15', 'base': 'base_s2l15'}}
+
+
+class ConfigBackbone:
+    """What a config may say about any family, on top of the family's own constructor arguments.
+
+    Args:
+        arch: name of a variant, with or without the family's prefix; or a dict of constructor arguments; or None
+            when these are given as keywords. Keywords override the variant's numbers.
+        out_indices: which maps to return; None for all.
+        out_norms: put the official norm on each map.
+        frozen_stages: stop gradients of the stem (0) and of that many stages; -1 freezes nothing.
+        norm_eval: keep BatchNorm layers in evaluation mode.
+        with_cp: recompute blocks in the backward pass, to save memory.
+        init_cfg: None, or dict(type='Pretrained', checkpoint=PATH_OR_URL); loaded strictly, every key accounted for.
+        pretrained: the same as a bare path, for older configs.
+
+    Raises:
+        ValueError, TypeError: one line that names the field and what is allowed.
+    """
+
+    family: type
+
+    def __init__(
+        self,
+        arch: str | dict | None = None,
+        *,
+        out_indices=None,
+        out_norms: bool = True,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+        pretrained: str | None = None,
+        **kwargs,
+    ):
+        name, numbers = _resolve_arch(self.family, arch)
+        _reject_unknown(self.family, {**numbers, **kwargs})
+        super().__init__(
+            **{**numbers, **kwargs, 'out_indices': out_indices, 'out_norms': out_norms, 'features_only': True}
+        )
+        if name is not None:
+            self.variant = name
+        self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
+        self.init_cfg = _check_init_cfg(init_cfg, pretrained)
+        self.is_init = False
+        self.set_grad_checkpointing(with_cp)
+        self.freeze(frozen_stages)
+
+    def init_weights(self) -> None:
+        """Load `init_cfg`'s checkpoint; without one the constructor has drawn the weights already.
+
+        Raises:
+            mmvssm.weights.CheckpointError: the file is unreadable or belongs to another model.
+        """
+        if self.init_cfg is not None:
+            _factory.load_weights(self, self.init_cfg['checkpoint'])
+        self.is_init = True
+
+    def train(self, mode: bool = True):
+        """As usual, but frozen stages (and, on request, BatchNorm) stay in evaluation mode."""
+        super().train(mode)
+        if mode and hasattr(self, 'frozen_stages'):
+            self.freeze(self.frozen_stages)
+            for module in self.modules() if self.norm_eval else ():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+
+def _variants(family: type) -> dict[str, tuple[str, Callable]]:
+    """arch -> (full name, function that returns its numbers), short names first."""
+    full = {n: e.numbers for n, e in _factory._entrypoints.items() if e.cls is family}
+    prefix = Counter(name.split('_')[0] for name in full).most_common(1)[0][0] + '_'
+    short = {n.removeprefix(prefix): (n, f) for n, f in full.items() if n.startswith(prefix)}
+    aliases = {alias: short[name] for alias, name in DOWNSTREAM.get(family.__name__, {}).items()}
+    return {**aliases, **short, **{n: (n, f) for n, f in full.items()}}
+
+
+def _resolve_arch(family: type, arch) -> tuple[str | None, dict]:
+    if arch is None or isinstance(arch, dict):
+        return None, dict(arch or {})
+    variants = _variants(family)
+    check_choice('arch', arch, [*variants, 'a dict of constructor arguments'])
+    name, numbers = variants[arch]
+    return name, numbers()
+
+
+def _arguments(cls: type) -> list[str]:
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [n for n, p in inspect.signature(cls.__init__).parameters.items() if n != 'self' and p.kind not in kinds]
+
+
+def _reject_unknown(family: type, kwargs: dict) -> None:
+    reserved = ('features_only', 'num_classes')  # a backbone in a config has maps, no classifier
+    allowed = [name for name in _arguments(family) if name not in reserved]
+    for name in kwargs:
+        if name not in allowed:
+            everything = dict.fromkeys([*_arguments(ConfigBackbone), *allowed])
+            raise TypeError(f'{family.__name__} got an unknown field {name!r}; allowed: {", ".join(everything)}')
+
+
+def _check_init_cfg(init_cfg, pretrained) -> dict | None:
+    if init_cfg is not None and pretrained is not None:
+        raise ValueError('init_cfg and pretrained name the same thing; give one of them')
+    if pretrained is not None:
+        init_cfg = dict(type='Pretrained', checkpoint=pretrained)
+    if init_cfg is None:
+        return None
+    keys = set(init_cfg)
+    if init_cfg.get('type') != 'Pretrained' or not {'type', 'checkpoint'} <= keys <= {'type', 'checkpoint', 'prefix'}:
+        raise ValueError(
+            f"init_cfg={dict(init_cfg)} is not supported; allowed: None or dict(type='Pretrained', checkpoint=...)"
+        )
+    # a detector's file is recognised by itself, so the prefix that mmengine would need says nothing new
+    if init_cfg.get('prefix', 'backbone.') not in ('backbone', 'backbone.'):
+        raise ValueError(f"init_cfg.prefix={init_cfg['prefix']!r} is not supported; allowed: 'backbone.'")
+    return dict(init_cfg)
+
+
+def register() -> list[str]:
+    """Make every family known to mmengine's root registry; returns the names. Calling it again is harmless."""
+    families = {entry.cls.__name__: entry.cls for entry in _factory._entrypoints.values()}
+    for name, family in families.items():
+        if name not in ROOT.module_dict:
+            members = {'family': family, '__doc__': family.__doc__, '__module__': __name__}
+            cls = type(name, (ConfigBackbone, family), members)
+            globals()[name] = cls  # importable, so that configs can name the class itself and models can be pickled
+            ROOT.register_module(name=name, module=cls)
+            MODELS.register_module(name=name, module=cls)
+    return list(families)
+
+
+def build(cfg: dict) -> nn.Module:
+    """A backbone from its config entry."""
+    return MODELS.build(cfg)
+
+
+register()
