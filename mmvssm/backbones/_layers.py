@@ -101,10 +101,23 @@ class DirectionalScan(nn.Module):
 
         Returns (B, L, d), the sum of the directions, or (B, L, K, d) where `merge` is False.
         """
-        k, n = orders.index.shape[0], self.d_state
-        own = slice(first, first + k)
-        weight = self.x_proj_weight[own]
-        projected = F.linear(x, weight.flatten(0, 1)).unflatten(-1, (k, -1))  # (B, L, K, R + 2N)
+        k = orders.index.shape[0]
+        weight = self.x_proj_weight[first : first + k]
+        projected = F.linear(x, weight.flatten(0, 1)).unflatten(-1, (k, -1))
+        return self.scan_projected(x, projected, orders, first, merge, out_dtype)
+
+    def scan_projected(
+        self,
+        x: Tensor,
+        projected: Tensor,
+        orders: scans.Orders,
+        first: int = 0,
+        merge: bool = True,
+        out_dtype=torch.float32,
+    ) -> Tensor:
+        """As :meth:`scan`, given the tokens' dt, B and C: `projected` (B, L, K, R + 2N)."""
+        n = self.d_state
+        own = slice(first, first + orders.index.shape[0])
         dt, B, C = projected.split([self.dt_rank, n, n], dim=-1)
         A = -torch.exp(self.A_logs.unflatten(0, (-1, self.d_inner))[own].to(_compute_dtype(x)))
         return selective_scan(

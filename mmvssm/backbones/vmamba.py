@@ -236,10 +236,7 @@ class VSSBackbone(HierarchicalBackbone):
     ) -> None:
         self.patch_embed = stem
         self.num_stages = len(stages)
-        self.layers = nn.ModuleList(
-            nn.Sequential(OrderedDict(blocks=nn.Sequential(*blocks), downsample=downsample))
-            for blocks, downsample in zip(stages, [*downsamples, nn.Identity()])
-        )
+        self.layers = nn.ModuleList(map(self._make_stage, stages, [*downsamples, nn.Identity()]))
         table = [dict(num_chs=dim, reduction=patch_size * 2**i, module=f'layers.{i}') for i, dim in enumerate(dims)]
         self._finish(table, out_indices)
         if not self.features_only:
@@ -248,6 +245,10 @@ class VSSBackbone(HierarchicalBackbone):
             for i in self.out_indices:
                 self.add_module(f'outnorm{i}', nn.LayerNorm(dims[i]))
         self.apply(init_linear)
+
+    @staticmethod
+    def _make_stage(blocks: list[nn.Module], downsample: nn.Module) -> nn.Sequential:
+        return nn.Sequential(OrderedDict(blocks=nn.Sequential(*blocks), downsample=downsample))
 
     def stem(self, x: Tensor) -> Tensor:
         return self.patch_embed(x)

@@ -1,0 +1,266 @@
+"""EfficientVMamba (*EfficientVMamba: Atrous Selective Scan for Light Weight Visual Mamba*, arXiv 2403.09977).
+
+Two stages of blocks that scan four disjoint sub-lattices of the map beside a small convolution branch, then two
+stages of inverted residuals.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath, Mlp
+from torch import Tensor, nn
+
+from mmvssm import scans
+
+from ._base import check_choice, drop_path_rates
+from ._factory import register_variant
+from ._layers import DirectionalScan, conv_stem, to_nchw, to_nhwc
+from .localvmamba import BiAttn
+from .vmamba import VSSBackbone, make_downsample, stage_dims
+
+MAX_SCAN_RATIO = 2.0  # the official scan is never wider than this; a wider block projects down before it and up after
+
+
+def lattice_linear(x: Tensor, weight: Tensor) -> Tensor:
+    """Project each token with the weight of its own lattice: (B, H, W, D), (4, E, D) -> (B, H, W, E), without bias.
+
+    Lattice k holds the pixels of row parity k % 2 and column parity k // 2.
+    """
+    height, width = x.shape[1:3]
+    x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
+    cells = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, h, row parity, w, column parity, D)
+    out = torch.einsum('bhrwcd,cred->bhrwce', cells, weight.unflatten(0, (2, 2)))
+    return out.flatten(3, 4).flatten(1, 2)[:, :height, :width]
+
+
+class AtrousSS2D(DirectionalScan):
+    """Selective scan of a (B, H, W, C) map on four sub-lattices of step 2 (ES2D, section 4.1 of the paper).
+
+    Every token lies in exactly one lattice, so the merge only puts the outputs back in place.
+    """
+
+    def __init__(self, dim: int, d_state: int, ssm_ratio: float):
+        d_expand = int(ssm_ratio * dim)
+        d_inner = int(min(ssm_ratio, MAX_SCAN_RATIO) * dim)
+        super().__init__(d_inner, d_state, math.ceil(dim / 16), len(scans.ATROUS_SCAN))
+        self.in_proj = nn.Linear(dim, 2 * d_expand, bias=False)
+        self.conv2d = nn.Conv2d(d_expand, d_expand, 3, padding=1, groups=d_expand)
+        if d_inner < d_expand:
+            self.in_rank = nn.Conv2d(d_expand, d_inner, 1, bias=False)
+            self.out_rank = nn.Linear(d_inner, d_expand, bias=False)
+        else:
+            self.in_rank = self.out_rank = nn.Identity()
+        self.out_norm = nn.LayerNorm(d_inner)
+        self.out_proj = nn.Linear(d_expand, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, z = self.in_proj(x).chunk(2, dim=-1)
+        x = self.in_rank(F.silu(self.conv2d(x.permute(0, 3, 1, 2)))).permute(0, 2, 3, 1)
+        height, width = x.shape[1:3]
+        orders = scans.orders(scans.ATROUS_SCAN, height, width, x.device)
+        projected = lattice_linear(x, self.x_proj_weight).flatten(1, 2)
+        projected = projected.unsqueeze(2).expand(
+            -1, -1, len(scans.ATROUS_SCAN), -1
+        )  # a lattice reads its own tokens only
+        y = self.scan_projected(x.flatten(1, 2), projected, orders)
+        y = self.out_norm(y).to(x.dtype).unflatten(1, (height, width))
+        return self.out_proj(self.out_rank(y) * F.silu(z))
+
+
+class EVSSBlock(nn.Module):
+    """Atrous scan and convolution branches of one normed input, both gated by the same unit; (B, H, W, C).
+
+    Args:
+        mlp_ratio: hidden over outer width of an MLP after them; 0 (as published) for none.
+    """
+
+    def __init__(self, dim: int, d_state: int, ssm_ratio: float, mlp_ratio: float, drop_path: float):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.op = AtrousSS2D(dim, d_state, ssm_ratio)
+        self.conv_branch = nn.Sequential(
+            nn.Conv2d(dim, dim, 3, padding=1, groups=dim), nn.BatchNorm2d(dim), nn.GELU(), nn.Conv2d(dim, dim, 1)
+        )
+        self.se = BiAttn(dim)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(dim) if mlp_ratio > 0 else None
+        self.mlp = Mlp(dim, int(dim * mlp_ratio)) if mlp_ratio > 0 else None
+
+    def gated(self, x: Tensor) -> Tensor:
+        return x * self.se(x.flatten(1, 2)).unsqueeze(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = self.norm(x)
+        local = self.conv_branch(normed.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = x + self.drop_path(self.gated(self.op(normed)) + self.gated(local))
+        if self.mlp is not None:
+            x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return x
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gate of a (B, C, H, W) map from its mean over positions."""
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__()
+        self.conv_reduce = nn.Conv2d(dim, hidden, 1)
+        self.conv_expand = nn.Conv2d(hidden, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = x.mean(dim=(2, 3), keepdim=True)
+        return x * self.conv_expand(F.relu(self.conv_reduce(pooled))).sigmoid()
+
+
+def conv_bn(dim: int, out_dim: int, kernel: int, groups: int = 1) -> nn.Sequential:
+    """Convolution of stride 1 that keeps the map's size, without bias, and BatchNorm."""
+    conv = nn.Conv2d(dim, out_dim, kernel, padding=kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_dim))
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV2's block with squeeze-excitation on the widened map; (B, C, H, W).
+
+    Args:
+        expansion: hidden over outer width.
+        se_ratio: width of the squeeze over the hidden width.
+    """
+
+    def __init__(self, dim: int, drop_path: float, expansion: int = 4, se_ratio: float = 0.125):
+        super().__init__()
+        hidden = expansion * dim
+        self.conv_pw = conv_bn(dim, hidden, 1)
+        self.conv_dw = conv_bn(hidden, hidden, 3, groups=hidden)
+        self.se = SqueezeExcite(hidden, int(hidden * se_ratio))
+        self.conv_pw2 = conv_bn(hidden, dim, 1)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = F.relu(self.conv_dw(F.relu(self.conv_pw(x))))
+        return x + self.drop_path(self.conv_pw2(self.se(t)))
+
+
+class EfficientVMamba(VSSBackbone):
+    """EfficientVMamba (arXiv 2403.09977); classifier, or maps at strides 4, 8, 16, 32.
+
+    Args:
+        depths: blocks of each stage; the first two stages scan, later ones are inverted residuals.
+        dims: widths; an int doubles from stage to stage.
+        d_state: states of a channel; ssm_ratio: inner over outer width of the scanning blocks (the scan itself
+            is at most twice as wide as the block).
+        mlp_ratio: hidden over outer width of an MLP in the scanning blocks, 0 (as published) for none.
+        downsample_version: 'v1' patch merging (as published), 'v2' 2x2 strided convolution.
+        patch_size, patch_norm: the stem's convolution, and whether a LayerNorm follows it.
+        drop_rate, drop_path_rate, num_classes, in_chans, global_pool: as in timm.
+        features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
+    """
+
+    def __init__(
+        self,
+        depths: Sequence[int] = (2, 2, 4, 2),
+        dims: int | Sequence[int] = 48,
+        d_state: int = 16,
+        ssm_ratio: float = 2.0,
+        mlp_ratio: float = 0.0,
+        downsample_version: str = 'v1',
+        patch_size: int = 4,
+        patch_norm: bool = True,
+        drop_path_rate: float = 0.0,
+        drop_rate: float = 0.0,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = 'avg',
+        features_only: bool = False,
+        out_indices: int | Sequence[int] | None = None,
+        out_norms: bool = False,
+    ):
+        super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
+        check_choice('downsample_version', downsample_version, ('v1', 'v2'))
+        dims = stage_dims(dims, len(depths))
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+
+        def block(stage: int) -> nn.Module:
+            if stage < 2:
+                return EVSSBlock(dims[stage], d_state, ssm_ratio, mlp_ratio, next(rates))
+            return InvertedResidual(dims[stage], next(rates))
+
+        self._assemble(
+            stem=conv_stem(in_chans, dims[0], patch_size, patch_norm),
+            stages=[[block(stage) for _ in range(depth)] for stage, depth in enumerate(depths)],
+            downsamples=[make_downsample(downsample_version, a, b) for a, b in zip(dims[:-1], dims[1:])],
+            dims=dims,
+            patch_size=patch_size,
+            out_indices=out_indices,
+            global_pool=global_pool,
+            drop_rate=drop_rate,
+        )
+
+    @staticmethod
+    def _make_stage(blocks: list[nn.Module], downsample: nn.Module) -> nn.Sequential:
+        """Scanning stages have named parts; the convolutional ones are flat, as in the official state dict."""
+        if blocks and isinstance(blocks[0], EVSSBlock):
+            return VSSBackbone._make_stage(blocks, downsample)
+        return nn.Sequential(to_nchw(), *blocks, to_nhwc(), downsample)
+
+    def run_stage(self, i: int, x: Tensor) -> Tensor:
+        stage = self.layers[i]
+        for block in stage.blocks if hasattr(stage, 'blocks') else stage[:-1]:
+            x = self._run(block, x)
+        return x
+
+    def downsample(self, i: int, x: Tensor) -> Tensor:
+        return self.layers[i][-1](x)
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict:
+        """Parameter groups in order of depth, for layer-wise learning-rate decay."""
+        groups = super().group_matcher(coarse)
+        if not coarse:
+            groups['blocks'].insert(-1, (r'^layers\.(\d+)\.(\d+)', None))  # blocks and downsampling of flat stages
+        return groups
+
+
+_RENAMES = [  # VMamba's earlier spellings, which the official loader still takes
+    (r'^patch_embed\.proj\.', 'patch_embed.0.'),
+    (r'^patch_embed\.norm\.', 'patch_embed.2.'),
+    (r'\.ln_1\.', '.norm.'),
+    (r'\.self_attention\.', '.op.'),
+    (r'^norm\.', 'classifier.norm.'),
+    (r'^head\.', 'classifier.head.'),
+]
+
+
+def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Translate VMamba's earlier names; the released files have the current ones."""
+    out = {}
+    for key, value in state_dict.items():
+        for pattern, replacement in _RENAMES:
+            key = re.sub(pattern, replacement, key)
+        out[key] = value
+    return out
+
+
+@register_variant(EfficientVMamba)
+def efficientvmamba_tiny():
+    """EfficientVMamba-T, 6.5 M parameters."""
+    return dict(depths=(2, 2, 4, 2), dims=48)
+
+
+@register_variant(EfficientVMamba)
+def efficientvmamba_small():
+    """EfficientVMamba-S, 11.3 M parameters: 64 wide, as its training log says, not 96 as the paper's table."""
+    return dict(depths=(2, 2, 4, 2), dims=64)
+
+
+@register_variant(EfficientVMamba)
+def efficientvmamba_base():
+    """EfficientVMamba-B, 33.7 M parameters."""
+    return dict(depths=(2, 2, 9, 2), dims=96)
+
+
+@register_variant(EfficientVMamba)
+def test_efficientvmamba():
+    """A micro model for tests."""
+    return dict(depths=(1, 2, 1, 1), dims=(16, 24, 32, 40))
