@@ -1,0 +1,104 @@
+"""Gate arithmetic of the mLSTM: everything about the exponents, on (b, S, heads) vectors in float64.
+
+With F_t = sum of log sigmoid(f_r) over r <= t in reading order, the exponent of pair (t, u) is
+
+    F_t - F_u + i_u - m_t = y_u - M_t,      y_u = i_u - F_u,      M_t = max of y_u over u <= t,      m_t = F_t + M_t
+
+so one difference of two vectors serves all pairs, inside a chunk and across chunks, and is never positive. |F| grows with the
+length, hence float64: in float32 the difference would lose the digits that matter (1e-4 at a length of 4,000).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .reference import NEVER, largest_exponent
+
+
+class Gates(NamedTuple):
+    """The exponents of one call, all (b, S, heads) float64 in token order."""
+
+    y: Tensor  # what a token adds:  exp(y_u - M_t) at reader t
+    M: Tensor  # running maximum of y, in reading order
+    m: Tensor  # the stabiliser, in absolute units
+    record: Tensor | None  # int64, the token whose y is M_t (None when traced)
+
+
+def gate_terms(igate: Tensor, fgate: Tensor, *, reverse: bool) -> Gates:
+    """Exponents from the gates' pre-activations, (b, S, heads) of any floating type."""
+    total, y = _totals(igate, fgate, reverse)
+    if not reverse:
+        M, record = torch.cummax(y, 1)
+        return Gates(y, M, total + M, record)
+    M, record = (x.flip(1) for x in torch.cummax(y.flip(1), 1))
+    return Gates(y, M, total + M, y.shape[1] - 1 - record)
+
+
+def gate_terms_traced(igate: Tensor, fgate: Tensor, *, reverse: bool, chunk_size: int) -> Gates:
+    """`gate_terms` without the record, in operators that ONNX has and for a length that may be symbolic."""
+    total, y = _totals(igate, fgate, reverse)
+    M = _running_max(y, reverse, chunk_size)
+    return Gates(y, M, total + M, None)
+
+
+def denominator(normaliser: Tensor, gates: Gates, eps: float) -> Tensor:
+    """max(|s q_t . n_t|, exp(-m_t)) + eps in float64, where very small gates cannot overflow it."""
+    return torch.maximum(normaliser.double().abs(), _floor(gates.m)) + eps
+
+
+def denominator_gradients(dh_h: Tensor, normaliser: Tensor, gates: Gates, eps: float) -> tuple[Tensor, Tensor]:
+    """Gradients of the normaliser and of m_t at fixed weights, from the sums dh_t . h_t; all (b, S, heads) float64.
+
+    m_t acts only because eps is added in stabilised units: h_t depends on eps exp(m_t).
+    """
+    through_h = -dh_h.double() / denominator(normaliser, gates, eps)
+    normaliser = normaliser.double()
+    return torch.where(normaliser.abs() > _floor(gates.m), through_h * normaliser.sign(), 0.0), through_h * eps
+
+
+def gate_gradients(
+    d_log_f: Tensor, k_dk: Tensor, dm: Tensor, gates: Gates, fgate: Tensor, *, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients of both gates' pre-activations, (b, S, heads) float64.
+
+    d_log_f: gradient of log sigmoid(f_t) at fixed m; k_dk: k_u . dk_u, which is the sum over the readers of u of the gradient of
+    the exponents, so that of i_u. The gradient dm of m_t goes to what makes it up: the token that set the record, and the forget
+    gates since.
+    """
+    to_record = torch.zeros_like(dm).scatter_add(1, gates.record, dm)
+    d_log_f = d_log_f.double() + _sum_to(dm - to_record, not reverse)
+    return k_dk.double() + to_record, d_log_f * torch.sigmoid(-fgate.double())
+
+
+def _floor(m: Tensor) -> Tensor:
+    return torch.exp((-m).clamp(max=largest_exponent(torch.float64)))
+
+
+def _totals(igate: Tensor, fgate: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
+    total = _sum_to(F.logsigmoid(fgate.double()), reverse)
+    return total, igate.double() - total
+
+
+def _sum_to(x: Tensor, reverse: bool) -> Tensor:
+    """Inclusive sums along dim 1, in reading order."""
+    return x.flip(1).cumsum(1).flip(1) if reverse else x.cumsum(1)
+
+
+def _running_max(y: Tensor, reverse: bool, chunk_size: int) -> Tensor:
+    """Running maximum along dim 1: doubling steps inside chunks of a fixed size, all pairs of chunks across."""
+    length = y.shape[1]
+    chunks = (length + chunk_size - 1) // chunk_size
+    y = F.pad(y, (0, 0, 0, chunks * chunk_size - length), value=NEVER).unflatten(1, (chunks, chunk_size))
+    shift = 1
+    while shift < chunk_size:
+        pad = (0, 0, 0, shift) if reverse else (0, 0, shift, 0)
+        shifted = F.pad(y, pad, value=NEVER)
+        y = torch.maximum(y, shifted[:, :, shift:] if reverse else shifted[:, :, :chunk_size])
+        shift *= 2
+    ends = y[:, :, 0 if reverse else -1]  # (b, chunks, heads)
+    order = torch.arange(chunks, device=y.device)
+    before = order[:, None] < order if reverse else order[:, None] > order  # [chunk, earlier chunk]
+    carried = torch.where(before[..., None], ends[:, None], NEVER).amax(2)
+    return torch.maximum(y, carried[:, :, None]).flatten(1, 2)[:, :length]

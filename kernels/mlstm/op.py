@@ -1,0 +1,188 @@
+"""The public mLSTM: checks, choice of the implementation, and the torch.library operator."""
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from ..backend import is_exporting, resolve
+from . import blocked
+from .gates import gate_gradients, gate_terms, gate_terms_traced
+from .reference import mlstm_recurrent
+
+_TRACED_CHUNK = 64
+
+
+def mlstm(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    igate: Tensor,
+    fgate: Tensor,
+    *,
+    reverse: bool = False,
+    chunk_size: int | None = None,
+    eps: float = 1e-6,
+    backend: str | None = None,
+) -> Tensor:
+    """Matrix LSTM with exponential input gate and sigmoid forget gate (xLSTM, arXiv 2405.04517, section 2.3).
+
+        C_t = sigmoid(f_t) C_{t-1} + exp(i_t) k_t v_t^T        n_t = sigmoid(f_t) n_{t-1} + exp(i_t) k_t
+        h_t = s q_t^T C_t / (max(|s q_t . n_t|, 1) + eps'),    s = dh**-0.5
+
+    computed in units of exp(m_t), the largest exponent so far; `eps` is added in those units. Inside, at least float32; gates and
+    stabilisers float64. Memory is linear in the length.
+
+    Args:
+        q, k, v: (b, S, heads, dh), one dtype, any strides.
+        igate, fgate: (b, S, heads) pre-activations, any floating dtype.
+        reverse: run from the last token to the first.
+        chunk_size: tokens handled at once; None chooses by size. It changes speed and rounding only; `reference` has none.
+        eps: added to the denominator.
+        backend: 'reference', 'blocked', 'triton' or 'auto'; None is what `use_backend` or the environment variable
+            MMVSSM_BACKEND say.
+
+    Returns:
+        (b, S, heads, dh) of q's dtype.
+
+    Raises:
+        ValueError: shapes or dtypes that do not fit together, an unknown backend, or one that cannot run here.
+    """
+    _check(q, k, v, igate, fgate, chunk_size)
+    name = resolve('mlstm', q, backend, _available(q))
+    if name == 'reference':
+        with torch.autocast(q.device.type, enabled=False):
+            return mlstm_recurrent(q, k, v, igate, fgate, reverse=reverse, eps=eps)
+    if is_exporting():
+        return _traced(q, k, v, igate, fgate, reverse, chunk_size or _TRACED_CHUNK, eps)
+    return _mlstm(q, k, v, igate, fgate, reverse, chunk_size, eps, name)[0]
+
+
+def _available(q: Tensor) -> dict[str, str]:
+    return {'blocked': '', 'reference': ''}
+
+
+def _check(q, k, v, igate, fgate, chunk_size) -> None:
+    if q.dim() != 4:
+        raise ValueError(f'q must be (b, S, heads, dh); got {tuple(q.shape)}')
+    for field, tensor, shape in (
+        ('k', k, q.shape),
+        ('v', v, q.shape),
+        ('igate', igate, q.shape[:3]),
+        ('fgate', fgate, q.shape[:3]),
+    ):
+        if tensor.shape != shape:
+            raise ValueError(f'{field} must have shape {tuple(shape)} beside q; got {tuple(tensor.shape)}')
+    if not q.dtype == k.dtype == v.dtype or not q.is_floating_point():
+        raise ValueError(f'q, k and v must have one floating dtype; got {q.dtype}, {k.dtype} and {v.dtype}')
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f'chunk_size={chunk_size} must be at least 1')
+
+
+def _traced(q, k, v, igate, fgate, reverse, chunk_size, eps) -> Tensor:
+    """The blocked form as plain ATen operations, for export; the length may be symbolic."""
+    with torch.autocast(q.device.type, enabled=False):
+        gates = gate_terms_traced(igate, fgate, reverse=reverse, chunk_size=chunk_size)
+        h, _ = blocked.forward(q, k, v, gates, reverse=reverse, chunk_size=chunk_size, eps=eps)
+        return h.to(q.dtype)
+
+
+def _chunk_size(q: Tensor, chosen: int | None) -> int:
+    """A chunk size that cuts the length into equal parts, at most `chosen` or the default."""
+    length, dim = q.shape[1], q.shape[3]
+    limit = chosen or (256 if length <= 256 else 64 if dim < 128 else 128)
+    chunks = -(-length // limit)
+    return -(-length // chunks)
+
+
+@torch.library.custom_op('mmvssm::mlstm', mutates_args=())
+def _mlstm(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    igate: Tensor,
+    fgate: Tensor,
+    reverse: bool,
+    chunk_size: int | None,
+    eps: float,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """Output of q's shape and dtype, and the normaliser s q_t . n_t (b, S, heads) in at least float32."""
+    h, normaliser = _empty_outputs(q)
+    if q.numel():
+        with torch.autocast(q.device.type, enabled=False):
+            gates = gate_terms(igate, fgate, reverse=reverse)
+            options = dict(reverse=reverse, chunk_size=_chunk_size(q, chunk_size), eps=eps)
+            result = blocked.forward(q, k, v, gates, **options)
+            h.copy_(result[0])
+            normaliser.copy_(result[1])
+    return h, normaliser
+
+
+@torch.library.custom_op('mmvssm::mlstm_backward', mutates_args=())
+def _mlstm_backward(
+    dh: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    igate: Tensor,
+    fgate: Tensor,
+    h: Tensor,
+    normaliser: Tensor,
+    reverse: bool,
+    chunk_size: int | None,
+    eps: float,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of q, k, v, igate and fgate, each of its tensor's shape and dtype."""
+    grads = tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v, igate, fgate))
+    if q.numel():
+        with torch.autocast(q.device.type, enabled=False):
+            gates = gate_terms(igate, fgate, reverse=reverse)
+            options = dict(reverse=reverse, chunk_size=_chunk_size(q, chunk_size), eps=eps)
+            *direct, d_log_f, k_dk, dm = blocked.backward(dh, q, k, v, h, normaliser, gates, **options)
+            through_gates = gate_gradients(d_log_f, k_dk, dm, gates, fgate, reverse=reverse)
+            for grad, result in zip(grads, (*direct, *through_gates)):
+                grad.copy_(result)
+    return grads
+
+
+@_mlstm.register_fake
+def _(q, k, v, igate, fgate, reverse, chunk_size, eps, backend):
+    return _empty_outputs(q)
+
+
+@_mlstm_backward.register_fake
+def _(dh, q, k, v, igate, fgate, h, normaliser, reverse, chunk_size, eps, backend):
+    return tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v, igate, fgate))
+
+
+def _empty_outputs(q: Tensor) -> tuple[Tensor, Tensor]:
+    normaliser_dtype = torch.promote_types(q.dtype, torch.float32)
+    return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=normaliser_dtype)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    *tensors, reverse, chunk_size, eps, backend = inputs
+    ctx.save_for_backward(*tensors, *output)
+    ctx.mark_non_differentiable(output[1])
+    ctx.options = (reverse, chunk_size, eps, backend)
+
+
+def _autograd(ctx, dh, _):
+    return *_mlstm_backward(dh, *ctx.saved_tensors, *ctx.options), None, None, None, None
+
+
+_mlstm.register_autograd(_autograd, setup_context=_setup_context)
+
+
+@register_flop_formula(torch.ops.mmvssm.mlstm)
+def _flops(q, *args, out_shape=None, **kwargs) -> int:
+    """Two products over the causal half of all pairs, as the ViL paper counts; one multiply-add is two."""
+    batch, length, heads, dim = q
+    return 2 * batch * heads * dim * length**2
+
+
+@register_flop_formula(torch.ops.mmvssm.mlstm_backward)
+def _backward_flops(dh, *args, out_shape=None, **kwargs) -> int:
+    """Five such products."""
+    return _flops(dh) * 5 // 2
