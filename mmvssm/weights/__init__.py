@@ -1,5 +1,6 @@
 """Published checkpoints: where they are, how they are read without running what they hold, which keys fit."""
 
+from .download import download, fetch
 from .errors import (
     CheckpointError,
     DamagedFileError,
@@ -25,6 +26,8 @@ __all__ = [
     'UnsafePickleError',
     'Weights',
     'default_checkpoint',
+    'download',
+    'fetch',
     'fit',
     'fits',
     'list_checkpoints',

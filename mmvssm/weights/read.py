@@ -94,6 +94,21 @@ def check_zip(path):
         )
 
 
+def scan(path):
+    """Checks a file's format and integrity without building its tensors; returns what `sniff` says.
+
+    Raises NotACheckpointError or DamagedFileError.
+    """
+    kind = sniff(path)
+    if kind == 'zip':
+        check_zip(path)
+    elif kind == 'safetensors':
+        _read_safetensors(path, names_only=True)
+    else:
+        _read_torch(path, kind)
+    return kind
+
+
 def _read_torch(path, kind):
     if kind == 'zip':
         check_zip(path)
@@ -114,13 +129,13 @@ def _read_torch(path, kind):
         raise CheckpointError(f'{path} {error}.\nSave it again on a little-endian machine.') from None
 
 
-def _read_safetensors(path):
+def _read_safetensors(path, names_only=False):
     from safetensors import safe_open
 
     try:
         with safe_open(path, framework='pt') as file:
             order = file.offset_keys() if hasattr(file, 'offset_keys') else file.keys()
-            return {name: file.get_tensor(name) for name in order}
+            return {name: None if names_only else file.get_tensor(name) for name in order}
     except Exception as error:  # SafetensorError, and whatever a damaged header leads to
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise DamagedFileError(

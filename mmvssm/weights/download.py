@@ -1,0 +1,251 @@
+"""Fetching a checkpoint: resumed where it broke off, checked, and in place only when it is complete.
+
+Files land in torch's cache (`$TORCH_HOME/hub/checkpoints`), those of huggingface.co in huggingface_hub's (`$HF_HOME`).
+Proxies are taken from the usual environment variables. `MMVSSM_OFFLINE=1` or `HF_HUB_OFFLINE=1` forbids downloads.
+"""
+
+import errno
+import hashlib
+import http.client
+import json
+import os
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from tqdm import tqdm
+
+from .errors import CheckpointError, DownloadError
+from .published import PUBLISHED, Checkpoint
+from .read import local_path, scan
+
+CHUNK = 1 << 20
+RETRIES = 5  # attempts in a row that bring nothing
+TIMEOUT = 30.0  # seconds without a byte
+BACKOFF = 1.0  # seconds before the first repetition, then doubled
+WORTH_REPEATING = (408, 425, 429, 500, 502, 503, 504)
+HUB_FILE = re.compile(r'https://(?:huggingface\.co|hf\.co)/([^/]+/[^/]+)/resolve/([^/]+)/(.+)')
+
+
+def offline() -> str:
+    """The name of the environment variable that forbids downloads; empty where none does."""
+    names = ('MMVSSM_OFFLINE', 'HF_HUB_OFFLINE')
+    return next((name for name in names if os.environ.get(name, '').lower() in ('1', 'true', 'yes', 'on')), '')
+
+
+def cache_path(url: str, cache_dir=None) -> Path:
+    """Where a URL's file is kept (and may be put by hand).
+
+    A registered checkpoint keeps its published name; any other URL's file carries a digest of the URL, since two
+    servers may use one name.
+    """
+    folder = Path(cache_dir) if cache_dir else Path(torch.hub.get_dir()) / 'checkpoints'
+    name = re.sub(r'[^\w.\-]', '_', urllib.parse.urlsplit(url).path.rsplit('/', 1)[-1]) or 'checkpoint'
+    if not any(url == c.url for c in PUBLISHED.values()):
+        stem, dot, suffix = name.partition('.')
+        name = f'{stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}{dot}{suffix}'
+    return folder / name
+
+
+def fetch(checkpoint: Checkpoint | str, *, cache_dir=None, progress: bool = True) -> Path:
+    """Path of a published checkpoint, downloaded where it is not there yet.
+
+    checkpoint: an entry of PUBLISHED or its name.
+    Raises ValueError for an unknown name (near ones are listed), DownloadError where the file cannot be had.
+    """
+    if isinstance(checkpoint, str):
+        if checkpoint not in PUBLISHED:
+            import difflib
+
+            near = difflib.get_close_matches(checkpoint, PUBLISHED, n=4, cutoff=0.4)
+            raise ValueError(
+                f'unknown checkpoint {checkpoint!r}; did you mean {", ".join(near) or "one of PUBLISHED"}?'
+            )
+        checkpoint = PUBLISHED[checkpoint]
+    return download(checkpoint.url, cache_dir=cache_dir, sha256=checkpoint.sha256, progress=progress)
+
+
+def download(url: str, *, cache_dir=None, sha256: str | None = None, progress: bool = True) -> Path:
+    """Path of a URL's file in the cache, downloaded where it is not there yet.
+
+    url: http, https or file URL. A download that broke off (in this process or an earlier one) goes on where it
+        stopped, provided that the server's file is still the same.
+    cache_dir: folder to use in place of torch's.
+    sha256: hexadecimal checksum of the file, where known.
+    Raises DownloadError, which says what to do; no incomplete or unreadable file ever stands under the returned name.
+    """
+    scheme = urllib.parse.urlsplit(url).scheme.lower()
+    if scheme == 'file':
+        return local_path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
+    if scheme not in ('http', 'https'):
+        raise DownloadError(f'{url} cannot be downloaded.\nGive an http, https or file URL, or a path.')
+    path = cache_path(url, cache_dir)
+    if path.is_file():
+        return path
+    on_hub = HUB_FILE.fullmatch(url)
+    if variable := offline():
+        cached = _in_hub_cache(*on_hub.groups(), cache_dir) if on_hub else None
+        if cached:
+            return cached
+        raise DownloadError(
+            f'{path.name} is not in the cache, and {variable} forbids downloads.\nFetch {url} elsewhere, put it at {path}.'
+        )
+    if on_hub:
+        return _from_hub(url, *on_hub.groups(), cache_dir)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f'{path}.lock'):  # ranks of one training ask for the same file at the same time
+        if not path.is_file():
+            part = path.with_name(path.name + '.part')
+            _complete(url, part, progress)
+            _check(url, part, sha256)
+            os.replace(part, path)
+            _notes(part).unlink(missing_ok=True)
+    return path
+
+
+def _complete(url: str, part: Path, progress: bool) -> None:
+    """Brings `part` to its full length, over as many connections as bring something."""
+    failures = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            return _transfer(url, part, progress)
+        except urllib.error.HTTPError as error:
+            if error.code not in WORTH_REPEATING:
+                raise DownloadError(f'{url} answers {error.code} {error.reason}.\n{_advice(error.code)}') from None
+            problem = f'answers {error.code} {error.reason}'
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+                raise DownloadError(
+                    f'{part} cannot be written: {error.strerror}.\nFree it, or set TORCH_HOME.'
+                ) from None
+            problem = f'broke off: {str(getattr(error, "reason", error)) or type(error).__name__}'
+        after = part.stat().st_size if part.exists() else 0
+        failures = 0 if after > before else failures + 1
+        if failures >= RETRIES:
+            raise DownloadError(
+                f'{url} {problem[:160]} ({after} bytes so far, {RETRIES} attempts without progress).\n'
+                'Try again later: the download goes on where it stopped.'
+            )
+        time.sleep(min(BACKOFF * 2 ** max(failures - 1, 0), 30.0))
+
+
+def _transfer(url: str, part: Path, progress: bool) -> None:
+    """One connection: appends to `part` what is missing. Returns when the file is complete, raises otherwise."""
+    notes = _read_notes(part, url)
+    have = part.stat().st_size if part.exists() and notes is not None else 0
+    headers = {'User-Agent': 'mmvssm', 'Accept-Encoding': 'identity'}
+    if have:
+        headers['Range'] = f'bytes={have}-'
+        if notes.get('validator'):
+            headers['If-Range'] = notes['validator']
+    try:
+        reply = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:
+            if have == notes.get('total'):
+                return
+            part.unlink()  # longer than the server's file: another one
+            raise ConnectionError('the file on the server changed') from None
+        raise
+    with reply:
+        total, resumed = _expected(reply, have, notes)
+        validator = reply.headers.get('ETag') or reply.headers.get('Last-Modified') or ''
+        if validator.startswith('W/'):  # a weak ETag must not be used in If-Range
+            validator = reply.headers.get('Last-Modified') or ''
+        _notes(part).write_text(json.dumps({'url': url, 'total': total, 'validator': validator}))
+        with open(part, 'ab' if resumed else 'wb') as file:
+            bar = tqdm(total=total, initial=file.tell(), unit='B', unit_scale=True, desc=part.name[:-5], leave=False)
+            bar.disable = not progress
+            with bar:
+                while data := reply.read1(CHUNK):
+                    file.write(data)
+                    bar.update(len(data))
+            size = file.tell()
+    if total is not None and size != total:
+        raise ConnectionError(f'{size} of {total} bytes came')
+
+
+def _expected(reply, have: int, notes: dict | None) -> tuple[int | None, bool]:
+    """Length of the whole file as the headers tell it, and whether the reply goes on where `part` ends."""
+    if reply.status == 206:
+        match = re.fullmatch(r'bytes (\d+)-\d+/(\d+|\*)', reply.headers.get('Content-Range', ''))
+        total = int(match[2]) if match and match[2] != '*' else None
+        if not match or int(match[1]) != have or (notes.get('total') is not None and total != notes['total']):
+            raise ConnectionError('the server sent another part than was asked for')
+        return total, True
+    length = reply.headers.get('Content-Length')
+    return (int(length) if length and length.isdigit() else None), False
+
+
+def _notes(part: Path) -> Path:
+    """The small file beside a `.part` that says what it is a part of."""
+    return part.with_name(part.name + '.json')
+
+
+def _read_notes(part: Path, url: str) -> dict | None:
+    try:
+        notes = json.loads(_notes(part).read_text())
+    except (OSError, ValueError):
+        return None
+    return notes if isinstance(notes, dict) and notes.get('url') == url else None
+
+
+def _check(url: str, part: Path, sha256: str | None) -> None:
+    """Removes a complete download that is not the file it should be, and says so."""
+    problem = ''
+    if sha256:
+        with open(part, 'rb') as file:
+            found = (
+                hashlib.file_digest(file, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else _digest(file)
+            )
+        if found != sha256.lower():
+            problem = f'has the checksum {found[:16]}..., not {sha256[:16]}...'
+    if not problem:
+        try:
+            scan(part)
+        except CheckpointError as error:
+            problem = str(error).splitlines()[0].replace(str(part), 'gave a file that').replace('that is', 'that is')
+    if problem:
+        part.unlink()
+        _notes(part).unlink(missing_ok=True)
+        raise DownloadError(f'{url} {problem}\nThe server may be faulty or ask for a login: try it in a browser.')
+
+
+def _digest(file) -> str:
+    digest = hashlib.sha256()
+    while data := file.read(CHUNK):
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _advice(code: int) -> str:
+    if code in (401, 403):
+        return 'It asks for a login: download it in a browser and give the path of the file.'
+    return 'Check the address; `python tools/weights.py list` shows the published ones.'
+
+
+def _in_hub_cache(repo: str, revision: str, name: str, cache_dir) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, name, revision=revision, cache_dir=cache_dir)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _from_hub(url: str, repo: str, revision: str, name: str, cache_dir) -> Path:
+    """A file of huggingface.co through its own client: its cache, tokens, mirrors (HF_ENDPOINT) and resumption."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repo, name, revision=revision, cache_dir=cache_dir))
+    except Exception as error:  # many kinds, over several versions of huggingface_hub
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise DownloadError(
+            f'{url} could not be downloaded: {lines[0][:160]}\n'
+            f'Fetch it in a browser and put it at {cache_path(url, cache_dir)}.'
+        ) from None
