@@ -28,6 +28,7 @@ CHUNK = 1 << 20
 RETRIES = 5  # attempts in a row that bring nothing
 TIMEOUT = 30.0  # seconds without a byte
 BACKOFF = 1.0  # seconds before the first repetition, then doubled
+LOCAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 WORTH_REPEATING = (408, 425, 429, 500, 502, 503, 504)
 HUB_FILE = re.compile(r'https://(?:huggingface\.co|hf\.co)/([^/]+/[^/]+)/resolve/([^/]+)/(.+)')
 
@@ -62,10 +63,8 @@ def fetch(checkpoint: Checkpoint | str, *, cache_dir=None, progress: bool = True
         if checkpoint not in PUBLISHED:
             import difflib
 
-            near = difflib.get_close_matches(checkpoint, PUBLISHED, n=4, cutoff=0.4)
-            raise ValueError(
-                f'unknown checkpoint {checkpoint!r}; did you mean {", ".join(near) or "one of PUBLISHED"}?'
-            )
+            near = difflib.get_close_matches(checkpoint, PUBLISHED, n=4, cutoff=0.4) or list(PUBLISHED)
+            raise ValueError(f'unknown checkpoint {checkpoint!r}; did you mean {", ".join(near)}?')
         checkpoint = PUBLISHED[checkpoint]
     return download(checkpoint.url, cache_dir=cache_dir, sha256=checkpoint.sha256, progress=progress)
 
@@ -93,18 +92,25 @@ def download(url: str, *, cache_dir=None, sha256: str | None = None, progress: b
         if cached:
             return cached
         raise DownloadError(
-            f'{path.name} is not in the cache, and {variable} forbids downloads.\nFetch {url} elsewhere, put it at {path}.'
+            f'{path.name} is not in the cache, and {variable} forbids downloads.\n'
+            f'Fetch {url} elsewhere and put it at {path}.'
         )
     if on_hub:
         return _from_hub(url, *on_hub.groups(), cache_dir)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f'{path}.lock'):  # ranks of one training ask for the same file at the same time
-        if not path.is_file():
-            part = path.with_name(path.name + '.part')
-            _complete(url, part, progress)
-            _check(url, part, sha256)
-            os.replace(part, path)
-            _notes(part).unlink(missing_ok=True)
+    part = path.with_name(path.name + '.part')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f'{path}.lock'):  # ranks of one training ask for the same file at the same time
+            if not path.is_file():
+                _complete(url, part, progress)
+                _check(url, part, sha256)
+                os.replace(part, path)
+                _notes(part).unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DownloadError(
+            f'{part} cannot be written: {reason}.\nFree it, or set TORCH_HOME to another folder.'
+        ) from None
     return path
 
 
@@ -120,10 +126,8 @@ def _complete(url: str, part: Path, progress: bool) -> None:
                 raise DownloadError(f'{url} answers {error.code} {error.reason}.\n{_advice(error.code)}') from None
             problem = f'answers {error.code} {error.reason}'
         except (OSError, http.client.HTTPException, ValueError) as error:
-            if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
-                raise DownloadError(
-                    f'{part} cannot be written: {error.strerror}.\nFree it, or set TORCH_HOME.'
-                ) from None
+            if getattr(error, 'errno', None) in LOCAL_ERRORS:
+                raise
             problem = f'broke off: {str(getattr(error, "reason", error)) or type(error).__name__}'
         after = part.stat().st_size if part.exists() else 0
         failures = 0 if after > before else failures + 1
@@ -198,29 +202,27 @@ def _read_notes(part: Path, url: str) -> dict | None:
 
 def _check(url: str, part: Path, sha256: str | None) -> None:
     """Removes a complete download that is not the file it should be, and says so."""
-    problem = ''
-    if sha256:
-        with open(part, 'rb') as file:
-            found = (
-                hashlib.file_digest(file, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else _digest(file)
-            )
-        if found != sha256.lower():
-            problem = f'has the checksum {found[:16]}..., not {sha256[:16]}...'
-    if not problem:
-        try:
-            scan(part)
-        except CheckpointError as error:
-            problem = str(error).splitlines()[0].replace(str(part), 'gave a file that').replace('that is', 'that is')
+    try:
+        scan(part)
+        found = file_digest(part) if sha256 else None
+        problem = '' if found == sha256 else f'its checksum is {found}, not {sha256}'
+    except CheckpointError as error:
+        problem = str(error).splitlines()[0].replace(str(part), 'it').rstrip('.')
     if problem:
         part.unlink()
         _notes(part).unlink(missing_ok=True)
-        raise DownloadError(f'{url} {problem}\nThe server may be faulty or ask for a login: try it in a browser.')
+        raise DownloadError(
+            f'{url} did not give the checkpoint: {problem}.\n'
+            'The server may be faulty or want a login: download it in a browser and give the path of the file.'
+        )
 
 
-def _digest(file) -> str:
+def file_digest(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
     digest = hashlib.sha256()
-    while data := file.read(CHUNK):
-        digest.update(data)
+    with open(path, 'rb') as file:
+        while data := file.read(CHUNK):
+            digest.update(data)
     return digest.hexdigest()
 
 
