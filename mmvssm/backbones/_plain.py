@@ -1,0 +1,203 @@
+"""What the plain (single-stride) families share: LocalVim, Vim and ViL.
+
+A plain network cuts the image into one grid of tokens and keeps it to the end. Its maps all have the patch stride;
+a neck (`mmvssm.openmmlab.necks`) makes a pyramid of them. Grids come from the input, never from a square root of the token
+count, so any size works; tables learned for another grid are resized.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._base import Backbone, check_choice, resolve_indices
+
+Grid = tuple[int, int]
+
+
+def to_pair(value: int | Sequence[int], field: str) -> Grid:
+    """An int or (H, W) as a pair; a ValueError names the field otherwise."""
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or any(not isinstance(v, int) or v < 1 for v in pair):
+        raise ValueError(f'{field}={value!r} must be a positive int or a pair (H, W) of them')
+    return pair
+
+
+def grid_size(size: Grid, patch_size: int, stride: int) -> Grid:
+    """Positions of a patch that is moved by `stride` over an image, without padding."""
+    return tuple((length - patch_size) // stride + 1 for length in size)
+
+
+def pad_image(x: Tensor, patch_size: int, stride: int, to_stride: bool = True) -> Tensor:
+    """Zeros at the bottom and right of (B, C, H, W), up to a multiple of `stride` and to one patch at least.
+
+    `to_stride=False` pads images smaller than a patch alone; what does not divide is left to the convolution to drop.
+    """
+    pads = []
+    for length in (x.shape[3], x.shape[2]):
+        target = -(-length // stride) * stride if to_stride else length
+        pads += [0, max(target, patch_size) - length]
+    return F.pad(x, pads) if any(pads) else x
+
+
+def resize_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
+    """A per-token table (..., h * w, C) of the grid `old`, for the grid `new`: bicubic, no corner alignment, no antialias.
+
+    Equal grids return the table itself. Half types are interpolated in float32.
+    """
+    if tuple(old) == tuple(new) and not torch.compiler.is_compiling():
+        return table
+    flat = table.reshape(-1, *old, table.shape[-1]).permute(0, 3, 1, 2)
+    wide = flat if flat.dtype == torch.float64 else flat.float()
+    resized = F.interpolate(wide, size=tuple(new), mode='bicubic', align_corners=False)
+    return resized.to(table.dtype).permute(0, 2, 3, 1).reshape(*table.shape[:-2], new[0] * new[1], table.shape[-1])
+
+
+def square_grid(num_tokens: int) -> Grid | None:
+    """The side of a square table, as a pair; None where the count is no square."""
+    side = int(num_tokens**0.5 + 0.5)
+    return (side, side) if side * side == num_tokens else None
+
+
+class TableResizer:
+    """`resize_table` that remembers the last result of each table while gradients are off.
+
+    A stored result is used only if the table still holds the values it was made from, however these were changed
+    (training, loading, an EMA swap through `.data`). The comparison would make an accelerator wait, and there the
+    interpolation itself is cheaper, so only the CPU remembers.
+    """
+
+    def __init__(self):
+        self._made: dict[str, tuple] = {}
+
+    def __call__(self, name: str, table: Tensor, old: Grid, new: Grid) -> Tensor:
+        if torch.compiler.is_compiling() or table.device.type != 'cpu' or type(table.data) is not Tensor:
+            return resize_table(table, old, new)
+        if tuple(old) == tuple(new) or (table.requires_grad and torch.is_grad_enabled()):
+            return resize_table(table, old, new)
+        grid, source, result = self._made.get(name, (None, None, None))
+        if grid != new or source.dtype != table.dtype or not torch.equal(source, table):
+            with torch.inference_mode(False), torch.no_grad():  # a result made in inference mode is no use elsewhere
+                source = table.detach().clone()
+                result = resize_table(source, old, new)
+            self._made[name] = (new, source, result)
+        return result
+
+
+def default_taps(depth: int) -> tuple[int, ...]:
+    """The last block of each quarter of the network (LocalVim's 4, 9, 14, 19; Vim's 5, 11, 17, 23)."""
+    return tuple(sorted({max(depth * (quarter + 1) // 4 - 1, 0) for quarter in range(4)}))
+
+
+class PlainBackbone(Backbone):
+    """A patch embedding and `depth` blocks on one token grid; every block's output can be a map.
+
+    A subclass calls `_finish_plain` at the end of its constructor and implements
+
+        embed(x) -> (state, grid)              tokens with their positions, in whatever form the first block takes
+        run_block(i, state, grid) -> state
+        tap(i, state, grid) -> (B, h * w, C)   the map of block i
+        finish(state, grid) -> tokens          what `forward_features` returns
+        block_groups() -> lists of modules     freeze groups after the stem, by default one for each block
+
+    Out-norms are named `outnorm_{j}`, j counting the maps that are returned.
+    """
+
+    fresh_prefixes = ('outnorm_',)
+    first_conv = 'patch_embed.proj'
+    classifier_name = 'head'
+    block_path = 'layers.{}'
+
+    def _finish_plain(
+        self,
+        depth: int,
+        embed_dim: int,
+        stride: int,
+        out_indices,
+        taps: Sequence[int] | None = None,
+        norm_eps: float = 1e-5,
+    ) -> None:
+        """Set feature_info and out-norms; `taps` are the blocks that `out_indices=None` means."""
+        self.depth = depth
+        table = [dict(num_chs=embed_dim, reduction=stride, module=self.block_path.format(i)) for i in range(depth)]
+        self._finish(table, (taps or default_taps(depth)) if out_indices is None else out_indices)
+        if self.out_norms:
+            for j in range(len(self.out_indices)):
+                self.add_module(f'outnorm_{j}', nn.LayerNorm(embed_dim, eps=norm_eps))
+
+    def out_norm(self, i: int, tokens: Tensor) -> Tensor:
+        """The out-norm of block i's map, where the model has one."""
+        if self.out_norms and i in self.out_indices:
+            return getattr(self, f'outnorm_{self.out_indices.index(i)}')(tokens)
+        return tokens
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = 'NCHW',
+        intermediates_only: bool = False,
+    ):
+        """Feature maps of chosen blocks, all at the patch stride.
+
+        Args:
+            x: (B, in_chans, H, W).
+            indices: blocks to return (None: all, an int n: the last n).
+            norm: apply the out-norm of a returned map where the model has one.
+            stop_early: do not run blocks after the last index.
+            output_fmt: 'NCHW', or 'NLC' for tokens in raster order.
+            intermediates_only: return the list alone, not (final features, list).
+        """
+        check_choice('output_fmt', output_fmt, ('NCHW', 'NLC'))
+        if stop_early and not intermediates_only:
+            raise ValueError('stop_early=True has no final features; it needs intermediates_only=True')
+        take = resolve_indices(tuple(indices) if isinstance(indices, list) else indices, self.depth, 'indices')
+        maps = []
+        state, grid = self.embed(x)
+        for i in range(take[-1] + 1 if stop_early else self.depth):
+            state = self.run_block(i, state, grid)
+            if i in take:
+                tokens = self.tap(i, state, grid)
+                tokens = self.out_norm(i, tokens) if norm else tokens
+                maps.append(self._as_map(tokens, grid) if output_fmt == 'NCHW' else tokens)
+        return maps if intermediates_only else (self.finish(state, grid), maps)
+
+    @staticmethod
+    def _as_map(tokens: Tensor, grid: Grid) -> Tensor:
+        return tokens.unflatten(1, grid).permute(0, 3, 1, 2).contiguous()
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> the tokens after the last block and norm."""
+        state, grid = self.embed(x)
+        for i in range(self.depth):
+            state = self.run_block(i, state, grid)
+        return self.finish(state, grid)
+
+    def stem_items(self) -> list[nn.Module | nn.Parameter]:
+        """What acts before the first block."""
+        names = ('patch_embed', 'pos_embed', 'cls_token', 'cls_token_head', 'cls_token_tail')
+        return [item for name in names if (item := getattr(self, name, None)) is not None]
+
+    def block_groups(self):
+        yield from ([block] for block in self.layers)
+
+    def freeze_groups(self):
+        yield self.stem_items()
+        yield from self.block_groups()
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """State matrices and skips, and what marks positions."""
+        marks = ('pos_embed', 'cls_token')
+        return super().no_weight_decay() | {n for n, _ in self.named_parameters() if n.startswith(marks)}
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict:
+        """Parameter groups in order of depth, for layer-wise learning-rate decay."""
+        return dict(
+            stem=r'^patch_embed|^pos_embed|^cls_token',
+            blocks=[(r'^layers\.(\d+)', None), (r'^norm_f|^head|^outnorm', (99999,))],
+        )
