@@ -1,3 +1,15 @@
-"""mmvssm: vision state-space backbones for dense prediction."""
+"""Vision state-space backbones for dense prediction.
+
+Importing registers every variant with timm, and the backbones with mmengine's registry where that is installed.
+"""
+
+from importlib.util import find_spec
+
+from .backbones import create_model, list_models, load_weights
+from .flops import count_flops
 
 __version__ = '0.1.0'
+__all__ = ['count_flops', 'create_model', 'list_models', 'load_weights']
+
+if find_spec('mmengine') is not None:
+    from . import openmmlab  # noqa: F401
