@@ -81,6 +81,4 @@ def _where_to_cut(loops: list[list[Vertex]]) -> int | None:
 def _corners(loop: list[Vertex]) -> list[Vertex]:
     """The vertices at which the direction changes."""
     before, after = loop[-1:] + loop[:-1], loop[1:] + loop[:1]
-    return [
-        v for p, v, n in zip(before, loop, after) if (v[0] - p[0], v[1] - p[1]) != (n[0] - v[0], n[1] - v[1])
-    ]
+    return [v for p, v, n in zip(before, loop, after) if (v[0] - p[0], v[1] - p[1]) != (n[0] - v[0], n[1] - v[1])]

@@ -25,6 +25,7 @@ from mmvssm.datasets.polygons import polygons
 CLASSES = ('disc', 'square', 'triangle', 'star', 'ring')
 SIZE = 128
 SPLITS = {'training': ('train', 480), 'validation': ('val', 96)}
+MARKER = 'recipe.json'
 MIN_VISIBLE = 0.45  # of an object's own area; below that nobody could name it
 
 
@@ -186,15 +187,21 @@ def write(
     """
     out = Path(out)
     recipe = {'generator': 'mmvssm.datasets.shapes', 'version': 1, 'train': train, 'val': val, 'seed': seed}
-    marker = out / 'recipe.json'
+    marker = out / MARKER
     if marker.is_file() and json.loads(marker.read_text()) == recipe:
         return out
+    marker.unlink(missing_ok=True)
     for number, (folder, count) in enumerate({'training': train, 'validation': val}.items()):
         _write_split(out, folder, SPLITS[folder][0], [(seed, number, i) for i in range(count)])
     names = {i + 1: name for i, name in enumerate(['background', *CLASSES])}
     (out / 'classes.json').write_text(json.dumps(names, indent=1))
     marker.write_text(json.dumps(recipe))  # last: a folder that holds it is complete
     return out
+
+
+def is_complete(out: str | Path) -> bool:
+    """Whether `out` holds a data set that was written to the end."""
+    return Path(out, MARKER).is_file()
 
 
 def _write_split(out: Path, folder: str, name: str, seeds: list[tuple[int, ...]]) -> None:
