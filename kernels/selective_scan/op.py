@@ -1,102 +1,126 @@
-"""The public selective scan: checks, choice of the implementation, and the torch.library operator."""
+"""The torch.library operator around the compiled selective scans: fake kernels, autograd, FLOPs.
+
+Two modules implement it, `cpu` (numba) and `triton_op` (Triton). Each has three functions; every tensor comes as the caller
+of `selective_scan` gave it, in any strides, float32, float16, bfloat16 or (numba) float64, `orders` as two tensors:
+
+    carries_shape(b, d, K, N, S) -> tuple
+        Shape of the chunk carries for S steps; arithmetic on (symbolic) ints alone.
+    forward(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, out_dtype, save) -> (y, carries)
+        y: contiguous (b, L, d) or (b, L, K, d) of out_dtype, every element written. carries: contiguous, of the
+        dtype computed in, the states that enter each chunk; with save=False (nothing needs a gradient) of shape (0,).
+    backward(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge)
+        -> (dx, ddt, dA, dB, dC, dD, ddt_bias, ddt_weight)
+        Contiguous, each of the shape and dtype of its input (a stride-0 expanded B gets the gradient of the expanded
+        tensor; autograd sums it). For an absent D, dt_bias, dt_weight: an empty (0,) tensor of x's dtype.
+
+x is (b, L, d), shared by the directions, or (b, L, K, d). index (K, S) int32 holds -1 at padding; from step lengths[k] on, an
+order is all padding and may be skipped. Saved for the backward pass: the inputs and the carries, nothing per direction.
+"""
+
+from importlib import import_module
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
-from mmvssm.scans import Orders
-
-from ..backend import resolve
-from .blocked import selective_scan_blocked
-from .reference import selective_scan_reference
+_MODULES = {'numba': 'cpu', 'triton': 'triton_op'}
 
 
-def _available() -> dict[str, str]:
-    return {'blocked': '', 'reference': ''}
+def implementation(backend: str):
+    """The module that implements the operator for 'numba' or 'triton'; imported on first use."""
+    return import_module(f'.{_MODULES[backend]}', __package__)
 
 
-def selective_scan(
+@torch.library.custom_op('mmvssm::selective_scan', mutates_args=())
+def selective_scan_op(
     x: Tensor,
     dt: Tensor,
     A: Tensor,
     B: Tensor,
     C: Tensor,
-    D: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    *,
-    dt_weight: Tensor | None = None,
-    orders: Orders | None = None,
-    softplus: bool = True,
-    merge: bool = True,
-    out_dtype: torch.dtype | None = None,
-    backend: str | None = None,
-) -> Tensor:
-    """Selective scan (S6) of one feature map along K orders, all directions fused.
-
-        delta = softplus(dt @ dt_weight^T + dt_bias)
-        h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t,    y_t = <C_t, h_t> + D u_t
-
-    State, softplus, exp and sums are float32 whatever the inputs are (float64 when x is). Any strides are accepted.
-
-    Args:
-        x: (b, L, d), tokens in raster order, shared by the K directions; or (b, L, K, d), one input each.
-        dt: (b, L, K, R), low rank, together with dt_weight; or expanded, (b, L, K, d).
-        A: (K, d, N), negative; N from 1 to 64.
-        B, C: (b, L, K, N).
-        D, dt_bias: (K, d) or None.
-        dt_weight: (K, d, R) or None.
-        orders: index tables of `mmvssm.scans.orders`; None reads tokens 0 .. L-1 in every direction. A padded step has
-            u = dt = B = C = 0: it decays the state by softplus(dt_bias); its output is dropped.
-        softplus: False takes dt + dt_bias itself as delta.
-        merge: True returns the sum over directions in token order, False every direction's output.
-        out_dtype: dtype of the result, x's by default.
-        backend: 'reference', 'blocked', 'numba', 'triton' or 'auto'; None is what `use_backend` or the environment
-            variable MMVSSM_BACKEND say.
-
-    Returns:
-        (b, L, d) if merge, else (b, L, K, d). Tokens that an order never reads get 0 from it.
-
-    Raises:
-        ValueError: shapes that do not fit together, an unknown backend, or one that cannot run here.
-    """
-    _check(x, dt, A, B, C, D, dt_bias, dt_weight, orders)
-    name = resolve('selective_scan', x, backend, _available())
-    if orders is None:
-        orders = _raster(x.shape[1], A.shape[0], x.device)
-    out_dtype = x.dtype if out_dtype is None else out_dtype
-    run = {'reference': selective_scan_reference, 'blocked': selective_scan_blocked}[name]
-    with torch.autocast(x.device.type, enabled=False):
-        return run(x, dt, A, B, C, D, dt_bias, dt_weight, orders, softplus, merge, out_dtype)
+    D: Tensor | None,
+    dt_bias: Tensor | None,
+    dt_weight: Tensor | None,
+    index: Tensor,
+    lengths: Tensor,
+    softplus: bool,
+    merge: bool,
+    out_dtype: torch.dtype,
+    save: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """Returns y and the chunk carries; see the module's docstring."""
+    return implementation(backend).forward(
+        x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, out_dtype, save
+    )
 
 
-def _raster(L: int, K: int, device) -> Orders:
-    index = torch.arange(L, dtype=torch.int32, device=device).expand(K, L)
-    return Orders(index, torch.full((K,), L, dtype=torch.int32, device=device), L)
-
-
-def _check(x, dt, A, B, C, D, dt_bias, dt_weight, orders) -> None:
-    if x.dim() not in (3, 4) or A.dim() != 3:
-        raise ValueError(
-            f'x must be (b, L, d) or (b, L, K, d) and A (K, d, N); got {tuple(x.shape)} and {tuple(A.shape)}'
-        )
+@selective_scan_op.register_fake
+def _(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, out_dtype, save, backend):
     b, L, d = x.shape[0], x.shape[1], x.shape[-1]
-    K, N = A.shape[0], A.shape[2]
-    rank = d if dt_weight is None else dt_weight.shape[-1]
-    wanted = {
-        'x': (x, (b, L, d) if x.dim() == 3 else (b, L, K, d)),
-        'dt': (dt, (b, L, K, rank)),
-        'A': (A, (K, d, N)),
-        'B': (B, (b, L, K, N)),
-        'C': (C, (b, L, K, N)),
-        'D': (D, (K, d)),
-        'dt_bias': (dt_bias, (K, d)),
-        'dt_weight': (dt_weight, (K, d, rank)),
-    }
-    for field, (tensor, shape) in wanted.items():
-        if tensor is not None and tuple(tensor.shape) != shape:
-            raise ValueError(f'{field} must have shape {shape} beside x {tuple(x.shape)}; got {tuple(tensor.shape)}')
-    if not 1 <= N <= 64:
-        raise ValueError(f'A has d_state {N}; allowed: 1 to 64')
-    if orders is not None and (orders.index.shape[0] != K or orders.num_tokens != L):
-        raise ValueError(
-            f'orders hold {orders.index.shape[0]} orders of {orders.num_tokens} tokens; x and A need {K} of {L}'
-        )
+    K, _, N = A.shape
+    y = x.new_empty((b, L, d) if merge else (b, L, K, d), dtype=out_dtype)
+    shape = implementation(backend).carries_shape(b, d, K, N, index.shape[1]) if save else (0,)
+    return y, x.new_empty(shape, dtype=torch.promote_types(x.dtype, torch.float32))
+
+
+@torch.library.custom_op('mmvssm::selective_scan_backward', mutates_args=())
+def selective_scan_backward_op(
+    dy: Tensor,
+    carries: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    dt_bias: Tensor | None,
+    dt_weight: Tensor | None,
+    index: Tensor,
+    lengths: Tensor,
+    softplus: bool,
+    merge: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Returns the gradients of x, dt, A, B, C, D, dt_bias, dt_weight; see the module's docstring."""
+    return implementation(backend).backward(
+        dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge
+    )
+
+
+@selective_scan_backward_op.register_fake
+def _(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, backend):
+    return tuple(
+        x.new_empty((0,)) if z is None else z.new_empty(z.shape) for z in (x, dt, A, B, C, D, dt_bias, dt_weight)
+    )
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    *tensors, ctx.softplus, ctx.merge, _, _, ctx.backend = inputs
+    ctx.save_for_backward(output[1], *tensors)
+
+
+def _backward(ctx, dy, _):
+    carries, *tensors = ctx.saved_tensors
+    grads = selective_scan_backward_op(dy, carries, *tensors, ctx.softplus, ctx.merge, ctx.backend)
+    grads = [None if z is None else grad for z, grad in zip(tensors, grads)]
+    return *grads, *[None] * 7
+
+
+selective_scan_op.register_autograd(_backward, setup_context=_setup_context)
+
+
+def flops(b: int, steps: int, K: int, d: int, N: int) -> int:
+    """Twice the published count (multiply-adds once): 9 L K d N + L K d, L being the steps of one order."""
+    return 2 * b * steps * K * d * (9 * N + 1)
+
+
+@register_flop_formula(torch.ops.mmvssm.selective_scan)
+def _forward_flops(x, dt, A, B, C, D, dt_bias, dt_weight, index, *args, out_shape=None, **kwargs) -> int:
+    K, d, N = A
+    return flops(x[0], index[1], K, d, N)
+
+
+@register_flop_formula(torch.ops.mmvssm.selective_scan_backward)
+def _backward_flops(dy, carries, *args, out_shape=None, **kwargs) -> int:
+    return 2 * _forward_flops(*args)
