@@ -10,7 +10,7 @@ MM = [
     'onedl-mmdetection>=3.5.1',
     'onedl-mmsegmentation>=1.4.2',
 ]
-DEV = ['pytest>=8', 'pytest-xdist', 'ruff>=0.15', 'matplotlib', 'onnx', 'onnxscript', 'onnxruntime']
+DEV = ['pytest>=8', 'pytest-xdist', 'ruff>=0.15', 'matplotlib', 'onnx', 'onnxscript', 'onnxruntime', 'segmentation-models-pytorch']
 
 setup(
     name='mmvssm',

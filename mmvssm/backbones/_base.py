@@ -80,6 +80,8 @@ class Backbone(nn.Module):
         self.features_only = features_only
         self.out_norms = out_norms
         self.grad_checkpointing = False
+        if features_only:
+            self.output_fmt = 'NCHW'
 
     def _finish(self, feature_table: list[dict], out_indices) -> None:
         """Set `out_indices` and `feature_info`, as timm's users read them."""
