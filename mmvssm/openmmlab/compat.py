@@ -1,0 +1,161 @@
+"""What the OpenMMLab packages, upstream or the continuation, need to import and run on current PyTorch.
+
+`install()` is called when `mmvssm.openmmlab` is imported, before anything of mmdet or mmseg is.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.abc
+import importlib.util
+import pickle
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader, checkpoint
+from torch import Tensor
+
+from mmvssm.weights.read import read_checkpoint
+
+from . import ops
+
+ROI_EXTRACTOR = 'mmdet.models.roi_heads.roi_extractors.single_level_roi_extractor'
+
+
+@functools.cache
+def install() -> None:
+    """Put everything of this module in place, for the packages that are installed; idempotent."""
+    if importlib.util.find_spec('mmcv') is not None:
+        ops.install()
+    for package in ('mmdet', 'mmseg'):
+        if importlib.util.find_spec(package) is not None:
+            import_despite_version(package)
+    read_checkpoints_safely()
+    after_import(ROI_EXTRACTOR, lambda module: keep_coordinates(module.SingleRoIExtractor))
+
+
+def import_despite_version(package: str) -> None:
+    """Import mmdet or mmseg next to an mmcv that is newer than the newest they knew.
+
+    Both assert `mmcv < 2.2.0` on import, and work with later ones: nothing that they use has changed.
+    """
+    try:
+        importlib.import_module(package)
+    except AssertionError:
+        import mmcv
+
+        installed = mmcv.__version__
+        mmcv.__version__ = '2.1.0'
+        try:
+            importlib.import_module(package)
+        finally:
+            mmcv.__version__ = installed
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+def read_checkpoints_safely() -> None:
+    """Make mmengine's `load_checkpoint` and `resume` read files and URLs without running what they pickle.
+
+    Since torch 2.6 upstream fails on its own training checkpoints, and the continuation falls back to plain pickle.
+    """
+    CheckpointLoader.register_scheme(prefixes=['', 'http://', 'https://'], loader=load_from_file_or_url, force=True)
+    checkpoint.load_from_http = load_from_file_or_url  # what the torchvision:// and open-mmlab:// schemes end in
+
+
+def load_from_file_or_url(filename: str, map_location=None) -> dict:
+    """The content of a checkpoint file or URL, with mmengine's log buffers restored.
+
+    Args:
+        map_location: a device to move the tensors to; they stay on the CPU for None or a function.
+
+    Raises:
+        mmvssm.weights.CheckpointError: two lines that say what the file is instead.
+    """
+    with torch.serialization.safe_globals(_training_state_types()):
+        content = read_checkpoint(filename)
+    if isinstance(map_location, str | torch.device) and torch.device(map_location).type != 'cpu':
+        content = _move(content, torch.device(map_location))
+    return content
+
+
+@functools.cache
+def _training_state_types() -> list:
+    """What mmengine pickles beside tensors: its log buffers, numpy arrays and numbers."""
+    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+    dtypes = {type(np.dtype(code)) for code in np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?U'}
+    functions = [
+        (getattr(multiarray, name), f'numpy.{core}.multiarray.{name}')
+        for name in ('_reconstruct', 'scalar')
+        for core in ('core', '_core')  # numpy 1 and numpy 2
+    ]
+    return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *functions, (_statistic, 'builtins.getattr')]
+
+
+def _statistic(owner: type, name: str) -> Callable:
+    """Stands for `getattr` in checkpoints: a log buffer pickles its statistics as getattr(HistoryBuffer, 'mean')."""
+    if owner is not HistoryBuffer or name not in HistoryBuffer()._statistics_methods:
+        raise pickle.UnpicklingError(f'asks for attribute {name!r} of {owner!r}')
+    return getattr(owner, name)
+
+
+def _move(value, device: torch.device):
+    """Move every tensor; dicts are changed in place, since state dicts carry attributes."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        for key in value:
+            value[key] = _move(value[key], device)
+    elif type(value) in (list, tuple):
+        return type(value)(_move(item, device) for item in value)
+    return value
+
+
+# --- coordinates under automatic mixed precision ----------------------------------------------------------------------
+
+
+def keep_coordinates(extractor: type) -> None:
+    """Let mmdet's SingleRoIExtractor pool half-precision features with float32 coordinates.
+
+    It rounds the regions to the features' type, which in bfloat16 moves a corner at 1,333 pixels by up to 4.
+    """
+    forward = extractor.forward
+
+    @functools.wraps(forward)
+    def with_float32(self, feats, *args, **kwargs):
+        halves = (torch.float16, torch.bfloat16)
+        return forward(self, tuple(x.float() if x.dtype in halves else x for x in feats), *args, **kwargs)
+
+    extractor.forward = with_float32
+
+
+def after_import(name: str, patch: Callable) -> None:
+    """Call `patch(module)` once module `name` is imported: now if it is, without importing it otherwise."""
+    if name in sys.modules:
+        patch(sys.modules[name])
+    else:
+        sys.meta_path.insert(0, _AfterImport(name, patch))
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    def __init__(self, name: str, patch: Callable):
+        self.name, self.patch = name, patch
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def execute_and_patch(module):
+            execute(module)
+            self.patch(module)
+
+        spec.loader.exec_module = execute_and_patch
+        return spec
