@@ -268,6 +268,8 @@ class _Unpickler(pickle._Unpickler):
         raise UnsafePickleError('uses an extension code')
 
     def persistent_load(self, pid):
+        if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == 'module':
+            return pid[1]  # the class of a pickled module, followed by its source, in the older stream
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] not in ('storage', b'storage'):
             raise DamagedFileError('a tensor does not say where its data are')
         kind, key, _, numel = pid[1:5]

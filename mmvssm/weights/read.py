@@ -1,7 +1,7 @@
 """Reading a checkpoint file, whatever its format, without running anything that it holds."""
 
 import os
-import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -113,9 +113,11 @@ def _read_torch(path, kind):
     if kind == 'zip':
         check_zip(path)
         try:
-            return torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-        except (pickle.UnpicklingError, RuntimeError, TypeError, ValueError, KeyError, AttributeError):
-            pass  # it holds more than tensors: read it without loading the rest
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # on unusual pickle protocols
+                return torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+        except Exception:  # it holds more than tensors, or nonsense: read it without loading the rest
+            pass
     try:
         return inert.load(path)
     except UnsafePickleError as error:

@@ -1,0 +1,149 @@
+"""The weights in a checkpoint's wrappers, and the account of keys."""
+
+import pytest
+import torch
+
+from mmvssm import weights
+
+PLAIN = {'patch_embed.0.weight': torch.ones(2, 3), 'norm.bias': torch.ones(2)}
+AVERAGED = {name: value * 2 for name, value in PLAIN.items()}
+OPTIMIZER = {'state': {0: {'exp_avg': torch.zeros(3), 'step': torch.tensor(1.0)}}, 'param_groups': [{'lr': 0.1}]}
+
+
+def add(prefix, state):
+    return {prefix + name: value for name, value in state.items()}
+
+
+WRAPPED = {
+    'bare': (PLAIN, PLAIN),
+    'one tensor': ({'w': torch.ones(2)}, {'w': torch.ones(2)}),
+    'state_dict': ({'state_dict': PLAIN, 'epoch': 3}, PLAIN),
+    'model': ({'model': PLAIN, 'optimizer': OPTIMIZER}, PLAIN),
+    'model within state_dict': ({'model': {'state_dict': PLAIN}}, PLAIN),
+    'ddp': ({'state_dict': add('module.', PLAIN)}, PLAIN),
+    'ema of ddp': ({'state_dict': add('module.module.', PLAIN)}, PLAIN),
+    'averaged model': ({**add('module.', PLAIN), 'n_averaged': torch.tensor(4)}, PLAIN),
+    'compiled ddp': (add('module._orig_mod.', PLAIN), PLAIN),
+    'activation checkpointing': ({'a._checkpoint_wrapped_module.w': torch.ones(2)}, {'a.w': torch.ones(2)}),
+    'vmamba release': ({'model': AVERAGED, 'epoch': 1}, AVERAGED),
+    'vmamba training': ({'model': PLAIN, 'model_ema': AVERAGED, 'config': None, 'max_accuracy': 1.0}, AVERAGED),
+    'vim training': ({'model': PLAIN, 'model_ema': AVERAGED, 'args': None}, PLAIN),
+    'localmamba training': ({'model': PLAIN, 'ema_model': add('module.module.', AVERAGED), 'scaler': {}}, AVERAGED),
+    'timm training': ({'state_dict': PLAIN, 'state_dict_ema': AVERAGED}, AVERAGED),
+    'mmengine ema': (
+        {'state_dict': AVERAGED, 'ema_state_dict': {**add('module.', PLAIN), 'steps': torch.tensor(1)}},
+        AVERAGED,
+    ),
+    'vil': ({'state_dict': PLAIN, 'ctor_kwargs': {'dim': 192}, 'ckpt': 'x', 'stage_id': 'y'}, PLAIN),
+    'lightning': ({'state_dict': {**add('model.', PLAIN), 'loss.w': torch.ones(3)}, 'hyper_parameters': {}}, PLAIN),
+    'mmdet': ({'state_dict': {**add('backbone.', PLAIN), 'neck.w': torch.ones(3), 'head.w': torch.ones(3)}}, PLAIN),
+    'mmdet ddp': ({'state_dict': {**add('module.backbone.', PLAIN), 'module.neck.w': torch.ones(3)}}, PLAIN),
+    'detectron2': (
+        {
+            'model': {
+                **add('backbone.net.', PLAIN),
+                'backbone.simfp_2.0.weight': torch.ones(3),
+                'roi_heads.w': torch.ones(1),
+            }
+        },
+        PLAIN,
+    ),
+    'parameters': ({'model': {name: torch.nn.Parameter(value) for name, value in PLAIN.items()}}, PLAIN),
+}
+
+
+@pytest.mark.parametrize('case', WRAPPED)
+def test_weights_are_found(case):
+    content, want = WRAPPED[case]
+    got = weights.unwrap(content)
+    assert list(got) == list(want)
+    assert all(torch.equal(got[name], value) and not got[name].requires_grad for name, value in want.items())
+
+
+def test_the_rest_of_a_detector_is_counted_as_dropped():
+    got = weights.unwrap(WRAPPED['detectron2'][0])
+    assert got.dropped == ['backbone.simfp_2.0.weight', 'roi_heads.w']
+    assert (got.wrapper, got.prefix) == ('model', 'backbone.net.')
+
+
+def test_entries_that_are_no_tensors_are_dropped():
+    got = weights.unwrap({'state_dict': {**PLAIN, 'version': 3, 'name': 'x', 'none': None, 5: torch.ones(1)}})
+    assert list(got) == list(PLAIN)
+    assert got.dropped == ['version', 'name', 'none', '5']
+
+
+@pytest.mark.parametrize(
+    'case', ['vmamba training', 'vim training', 'localmamba training', 'timm training', 'mmengine ema']
+)
+def test_averaged_weights_on_demand(case):
+    content = WRAPPED[case][0]
+    assert torch.equal(weights.unwrap(content, prefer_ema=True)['norm.bias'], AVERAGED['norm.bias'])
+    assert torch.equal(weights.unwrap(content, prefer_ema=False)['norm.bias'], PLAIN['norm.bias'])
+
+
+def test_averaged_weights_that_are_not_there():
+    with pytest.raises(weights.CheckpointError, match='no averaged'):
+        weights.unwrap({'model': PLAIN}, prefer_ema=True)
+    with pytest.raises(weights.CheckpointError, match="'auto', True or False"):
+        weights.unwrap(PLAIN, prefer_ema='yes')
+
+
+@pytest.mark.parametrize(
+    'content', [{}, {'epoch': 3}, {'optimizer': OPTIMIZER}, {'state_dict': {}}, {'state_dict': None}], ids=str
+)
+def test_no_weights(content):
+    with pytest.raises(weights.NotACheckpointError, match='holds no weights') as error:
+        weights.unwrap(content)
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_a_name_with_and_without_its_prefix():
+    with pytest.raises(weights.CheckpointError, match='twice, with and without a prefix'):
+        weights.unwrap({**PLAIN, **add('module.', PLAIN)})
+
+
+MODEL = {'stem.weight': (4, 3), 'head.weight': (10, 4), 'outnorm0.weight': (4,), 'conv.weight': (4, 4, 1, 1)}
+
+
+def sort(got, **kwargs):
+    return weights.sort_keys(MODEL, got, droppable=('head.',), optional=('outnorm', 'head.*'), **kwargs)
+
+
+def test_all_loaded():
+    report = sort(MODEL)
+    assert report.ok
+    assert not report.wrong
+    assert report.loaded == list(MODEL)
+    assert report.summary() == '4 loaded'
+
+
+def test_each_kind_of_key():
+    report = sort({'stem.weight': (4, 5), 'head.weight': (21841, 4), 'head.bias': (2,), 'neck.weight': (1,)})
+    assert report.mismatched == [('stem.weight', (4, 3), (4, 5))]
+    assert report.missing == ['conv.weight']
+    assert report.expected_missing == ['head.weight', 'outnorm0.weight']
+    assert report.dropped == ['head.weight', 'head.bias']
+    assert report.unexpected == ['neck.weight']
+    for word in ('conv.weight', 'neck.weight', 'stem.weight: 4x5 instead of 4x3'):
+        assert word in report.wrong
+    assert '\n' not in report.wrong
+    assert 'left out, as expected' in str(report)
+    with pytest.raises(weights.KeyMismatchError, match='does not fit') as error:
+        report.raise_if_wrong('x.pth', hint='It looks like another.')
+    assert error.value.report is report
+    assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(('want', 'have'), [((4, 3), (4, 3, 1, 1)), ((4, 3, 1, 1), (4, 3)), ((4, 3), (4, 3))], ids=str)
+def test_linear_layers_as_1x1_convolutions(want, have):
+    assert weights.sort_keys({'w': want}, {'w': have}).ok
+    assert weights.fit(torch.ones(have), want).shape == want
+
+
+@pytest.mark.parametrize(
+    ('want', 'have'), [((4,), (4, 1, 1)), ((4, 3), (3, 4)), ((4, 3), (4, 3, 1)), ((4, 1, 1, 1), (4,))], ids=str
+)
+def test_other_shapes_do_not_fit(want, have):
+    assert not weights.sort_keys({'w': want}, {'w': have}).ok
+    with pytest.raises(ValueError, match='does not fit'):
+        weights.fit(torch.ones(have), want)
