@@ -1,8 +1,8 @@
 """What the plain (single-stride) families share: LocalVim, Vim and ViL.
 
 A plain network cuts the image into one grid of tokens and keeps it to the end. Its maps all have the patch stride;
-a neck (`mmvssm.openmmlab.necks`) makes a pyramid of them. Grids come from the input, never from a square root of the token
-count, so any size works; tables learned for another grid are resized.
+a neck (`mmvssm.openmmlab.necks`) makes a pyramid of them. Grids come from the input, never from a square root of the
+token count, so any size works; tables learned for another grid are resized.
 """
 
 from collections.abc import Sequence
@@ -42,9 +42,10 @@ def pad_image(x: Tensor, patch_size: int, stride: int, to_stride: bool = True) -
 
 
 def resize_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
-    """A per-token table (..., h * w, C) of the grid `old`, for the grid `new`: bicubic, no corner alignment, no antialias.
+    """A per-token table (..., h * w, C) of the grid `old`, for the grid `new`.
 
-    Equal grids return the table itself. Half types are interpolated in float32.
+    Bicubic, corners not aligned, no antialias, as all the published code does it. Equal grids return the table itself;
+    half types are interpolated in float32.
     """
     if tuple(old) == tuple(new) and not torch.compiler.is_compiling():
         return table

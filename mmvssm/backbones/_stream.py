@@ -1,0 +1,303 @@
+"""What LocalVim and Vim share: a residual stream with "add, norm, mix" blocks, rotated tokens, a class token.
+
+With h the last mixer output and r the stream, a block does `r <- r + drop_path(h)`, then `h <- mixer(norm(r))`: its
+output joins the stream only at the next block (Vim, arXiv 2401.09417; so do the `mamba_ssm` package's blocks).
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath, trunc_normal_
+from torch import Tensor, nn
+
+from ._base import check_choice, drop_path_rates
+from ._plain import Grid, PlainBackbone, TableResizer, grid_size, pad_image, resize_table, square_grid, to_pair
+
+POOLS = ('avg', 'last', 'max', '')
+CLASS_TOKENS = (None, 'middle', 'first', 'both')
+
+
+def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool = False) -> Tensor:
+    """Depthwise convolution of x (B, L, d) along L that looks back only (ahead only if `reverse`).
+
+    Args:
+        weight: (d, 1, width); its last tap meets the current token.
+
+    `reverse` equals flipping the sequence, convolving, and flipping back.
+    """
+    length, width = x.shape[1], weight.shape[-1]
+    weight = weight.flip(-1) if reverse else weight
+    # a one-row image in channels-last memory, which is what (B, L, d) already is
+    y = F.conv2d(x.mT.unsqueeze(2), weight.unsqueeze(2), bias, padding=(0, width - 1), groups=weight.shape[0])
+    return y[..., width - 1 :].squeeze(2).mT if reverse else y[..., :length].squeeze(2).mT
+
+
+def rotation_tables(grid: Grid, dim: int, pretrained_grid: int = 14) -> tuple[Tensor, Tensor]:
+    """cos and sin, each (h * w, dim): half of the channels turn with the row, half with the column.
+
+    Coordinates are stretched to the pre-training grid; adjacent channels form the pairs that are rotated.
+    """
+    frequencies = 10000.0 ** (-torch.arange(0, dim // 2, 2, dtype=torch.float32)[: dim // 4] / (dim // 2))
+    row, column = (torch.arange(n, dtype=torch.float32) / n * pretrained_grid for n in grid)
+    angles = [(t[:, None] * frequencies).repeat_interleave(2, dim=-1) for t in (row, column)]
+    both = torch.cat([angles[0][:, None].expand(*grid, -1), angles[1][None].expand(*grid, -1)], dim=-1)
+    return both.cos().flatten(0, 1), both.sin().flatten(0, 1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn adjacent channels (a, b) of x (..., L, C) to (a cos - b sin, b cos + a sin)."""
+    a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
+    return x * cos.to(x.dtype) + torch.stack([-b, a], dim=-1).flatten(-2) * sin.to(x.dtype)
+
+
+def class_positions(num_patches: int, where: str | None) -> tuple[int, ...]:
+    """Where class tokens stand in a sequence of `num_patches` patches and themselves."""
+    return {None: (), 'middle': (num_patches // 2,), 'first': (0,), 'both': (0, num_patches + 1)}[where]
+
+
+def split_class(sequence: Tensor, num_patches: int, where: str | None) -> tuple[Tensor, list[Tensor]]:
+    """Patches (B, N, C) in raster order, and the class tokens (B, 1, C), of a sequence (B, L, C)."""
+    if where is None:
+        return sequence, []
+    first, *rest = class_positions(num_patches, where)
+    last = rest[0] if rest else num_patches + 1
+    tokens = [sequence[:, p : p + 1] for p in (first, *rest)]
+    return torch.cat([sequence[:, :first], sequence[:, first + 1 : last]], dim=1), tokens
+
+
+def join_class(patches: Tensor, tokens: Sequence[Tensor], where: str | None) -> Tensor:
+    """The sequence of patches (B, N, C) and class tokens (B, 1, C)."""
+    if where is None:
+        return patches
+    p = class_positions(patches.shape[1], where)[0]
+    return torch.cat([patches[:, :p], tokens[0], patches[:, p:], *tokens[1:]], dim=1)
+
+
+class RotaryTables(nn.Module):
+    """The constant tables `freqs_cos`, `freqs_sin` as they stand in checkpoints."""
+
+    def __init__(self, grid: Grid, dim: int, pretrained_grid: int):
+        super().__init__()
+        cos, sin = rotation_tables(grid, dim, pretrained_grid)
+        self.register_buffer('freqs_cos', cos)
+        self.register_buffer('freqs_sin', sin)
+
+
+class StreamBlock(nn.Module):
+    """`mixer(norm(r))`; `drop_path` acts on the output of the block before, when that joins the stream."""
+
+    def __init__(self, norm: nn.Module, mixer: nn.Module, drop_path: float):
+        super().__init__()
+        self.norm = norm
+        self.mixer = mixer
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, stream: Tensor, grid: Grid) -> Tensor:
+        return self.mixer(self.norm(stream.to(self.norm.weight.dtype)), grid)
+
+
+class PatchEmbed(nn.Module):
+    """One convolution; (B, 3, H, W) -> (B, C, h, w)."""
+
+    def __init__(self, in_chans: int, dim: int, patch_size: int, stride: int):
+        super().__init__()
+        self.proj = nn.Conv2d(in_chans, dim, patch_size, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x)
+
+
+def shrunk_uniform_(weight: Tensor, depth: int) -> None:
+    """torch's default for a linear layer, divided by sqrt(depth): the output projections of a deep stream."""
+    nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+    with torch.no_grad():
+        weight /= math.sqrt(depth)
+
+
+class StreamBackbone(PlainBackbone):
+    """Tokens, their positions, a stream of blocks, a norm and a classifier.
+
+    The state between blocks is (h, r, next): next is r + h as the following block takes it, None after the last one.
+    A subclass makes its blocks' mixers, and says through `tap` what a map is.
+    """
+
+    head_prefixes = ('head.', 'norm_f.')
+    pads_to_stride = True
+
+    def _assemble(
+        self,
+        *,
+        img_size,
+        patch_size: int,
+        stride: int,
+        embed_dim: int,
+        mixers: Sequence[nn.Module],
+        class_token: str | None,
+        pos_embed: bool,
+        rope: bool,
+        rope_residual: bool,
+        pretrained_grid: int,
+        rms_norm: bool,
+        norm_eps: float,
+        final_norm: bool,
+        residual_in_fp32: bool,
+        drop_rate: float,
+        pos_drop_rate: float,
+        drop_path_rate: float,
+        global_pool: str,
+        out_indices,
+    ) -> None:
+        check_choice('class_token', class_token, CLASS_TOKENS)
+        check_choice('global_pool', global_pool, POOLS)
+        if rope and embed_dim % 4:
+            raise ValueError(f'embed_dim={embed_dim} must be a multiple of 4 with rope=True')
+        depth = len(mixers)
+        self.img_size, self.patch_size, self.stride = to_pair(img_size, 'img_size'), patch_size, stride
+        self.grid = self._built_grid()
+        self.embed_dim, self.class_token, self.pretrained_grid = embed_dim, class_token, pretrained_grid
+        self.use_rope, self.rope_residual = rope, rope_residual
+        self.residual_in_fp32, self.global_pool = residual_in_fp32, global_pool
+        make_norm = nn.RMSNorm if rms_norm else nn.LayerNorm
+
+        self.patch_embed = PatchEmbed(self.in_chans, embed_dim, patch_size, stride)
+        for name in self._class_names():
+            setattr(self, name, nn.Parameter(torch.zeros(1, 1, embed_dim)))
+        rows = self.grid[0] * self.grid[1] + len(self._class_names())
+        self.pos_embed = nn.Parameter(torch.zeros(1, rows, embed_dim)) if pos_embed else None
+        self.pos_drop = nn.Dropout(pos_drop_rate)
+        rates = drop_path_rates(drop_path_rate, depth)
+        self.layers = nn.ModuleList(
+            StreamBlock(make_norm(embed_dim, eps=norm_eps), mixer, rate)
+            for mixer, rate in zip(mixers, [0.0, *rates[:-1]])
+        )
+        self.drop_path = DropPath(drop_path_rate)
+        if final_norm or not self.features_only:
+            self.norm_f = make_norm(embed_dim, eps=norm_eps)
+        if not self.features_only:
+            self.head_drop = nn.Dropout(drop_rate)
+            self.head = nn.Linear(embed_dim, self.num_classes) if self.num_classes else nn.Identity()
+        self._resize = TableResizer()
+        self._finish_plain(depth, embed_dim, stride, out_indices, norm_eps=norm_eps)
+
+    def _built_grid(self) -> Grid:
+        if self.pads_to_stride:
+            padded = tuple(max(-(-n // self.stride) * self.stride, self.patch_size) for n in self.img_size)
+            return grid_size(padded, self.patch_size, self.stride)
+        return grid_size(tuple(max(n, self.patch_size) for n in self.img_size), self.patch_size, self.stride)
+
+    def _class_names(self) -> tuple[str, ...]:
+        return {None: (), 'both': ('cls_token_head', 'cls_token_tail')}.get(self.class_token, ('cls_token',))
+
+    def positions(self, grid: Grid) -> Tensor:
+        """The position embedding of a sequence over `grid`, (1, L, C); class tokens keep their own rows."""
+        if grid == self.grid and not torch.compiler.is_compiling():
+            return self.pos_embed
+        patches, tokens = split_class(self.pos_embed, self.grid[0] * self.grid[1], self.class_token)
+        return join_class(self._resize('pos_embed', patches, self.grid, grid), tokens, self.class_token)
+
+    def rope_tables(self, grid: Grid) -> tuple[Tensor, Tensor]:
+        """cos and sin, (h * w, C)."""
+        raise NotImplementedError
+
+    def embed(self, x: Tensor):
+        """Patches and class tokens with their positions: the state before the first block, and the grid."""
+        x = self.patch_embed(pad_image(x, self.patch_size, self.stride, self.pads_to_stride))
+        grid = (x.shape[2], x.shape[3])
+        tokens = [getattr(self, name).expand(x.shape[0], -1, -1).to(x.dtype) for name in self._class_names()]
+        x = join_class(x.flatten(2).mT, tokens, self.class_token)
+        if self.pos_embed is not None:
+            x = x + self.positions(grid)
+        h = self.pos_drop(x)
+        return (h, None, self._wide(self._turn(h, grid))), grid
+
+    def _wide(self, stream: Tensor) -> Tensor:
+        """The stream is float32 at least, whatever autocast does."""
+        return stream.float() if self.residual_in_fp32 and stream.dtype != torch.float64 else stream
+
+    def _turn(self, x: Tensor, grid: Grid) -> Tensor:
+        """Rotate the patches of a sequence; class tokens have no place and stay."""
+        if not self.use_rope:
+            return x
+        patches, tokens = split_class(x, grid[0] * grid[1], self.class_token)
+        return join_class(rotate(patches, *self.rope_tables(grid)), tokens, self.class_token)
+
+    def run_block(self, i: int, state, grid: Grid):
+        _, _, stream = state
+        h = self._run(self.layers[i], stream, grid)
+        if i + 1 == self.depth:
+            return h, stream, None
+        before = self._turn(stream, grid) if self.rope_residual else stream
+        return h, stream, self._wide(before + self.layers[i + 1].drop_path(self._turn(h, grid)))
+
+    def tap(self, i: int, state, grid: Grid) -> Tensor:
+        """The last mixer's own output, without its residual: what the published dense-prediction code hands on."""
+        return split_class(state[0], grid[0] * grid[1], self.class_token)[0]
+
+    def finish(self, state, grid: Grid) -> Tensor:
+        """norm(r + h), (B, L, C), class tokens included."""
+        h, stream, _ = state
+        out = stream + self.drop_path(h)
+        return self.norm_f(out.to(self.norm_f.weight.dtype)) if hasattr(self, 'norm_f') else out
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(B, L, C) -> logits (B, num_classes) of the class token or pooled tokens, or the pooled features."""
+        if self.class_token is not None:
+            at = class_positions(x.shape[1] - len(self._class_names()), self.class_token)
+            x = torch.stack([x[:, p] for p in at]).mean(dim=0)
+        elif self.global_pool == 'avg':
+            x = x.mean(dim=1)
+        elif self.global_pool == 'last':
+            x = x[:, -1]
+        x = self.head_drop(x)
+        pools_logits = self.class_token is None and self.global_pool == 'max'
+        if pre_logits:
+            return x.amax(dim=1) if pools_logits else x
+        logits = self.head(x)
+        return logits.amax(dim=1) if pools_logits else logits
+
+    def get_classifier(self) -> nn.Module:
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a fresh linear layer for `num_classes` (0: none) in place."""
+        if global_pool is not None:
+            check_choice('global_pool', global_pool, POOLS)
+            self.global_pool = global_pool
+        self.num_classes = num_classes
+        weight = self.norm_f.weight
+        self.head = nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
+        self.head.to(weight.device, weight.dtype)
+        self._init_head()
+
+    def _init_head(self) -> None:
+        if isinstance(self.head, nn.Linear):
+            trunc_normal_(self.head.weight, std=0.02)
+            nn.init.zeros_(self.head.bias)
+
+    def adapt_positions(self, state_dict: dict[str, Tensor], drop_class: bool = False) -> dict[str, Tensor]:
+        """Fit a checkpoint's position embedding to this model's grid; its own grid must be square where it differs.
+
+        The row of a class token in the middle is the middle one. (The published resizing splits off row 0 instead,
+        which shifts the first half of the image by one token.)
+
+        Args:
+            drop_class: where the file has a class token and the model none, leave out the token and its row.
+        """
+        table = state_dict.get('pos_embed')
+        if table is None or self.pos_embed is None or table.ndim != 3 or table.shape[1:] == self.pos_embed.shape[1:]:
+            return state_dict
+        in_file = [name for name in ('cls_token', 'cls_token_head', 'cls_token_tail') if name in state_dict]
+        own = list(self._class_names())
+        if in_file != own and not (drop_class and not own and in_file == ['cls_token']):
+            return state_dict
+        num_patches = table.shape[1] - len(in_file)
+        old = self.grid if num_patches == self.grid[0] * self.grid[1] else square_grid(num_patches)
+        if old is None:
+            return state_dict
+        where = 'middle' if in_file and not own else self.class_token
+        patches, tokens = split_class(table, num_patches, where)
+        table = resize_table(patches, old, self.grid)
+        kept = {name: value for name, value in state_dict.items() if own or name not in in_file}
+        return {**kept, 'pos_embed': join_class(table, tokens, self.class_token) if own else table}

@@ -1,0 +1,322 @@
+"""LocalVim (*LocalMamba: Visual State Space Model with Windowed Selective Scan*, arXiv 2403.09338).
+
+A plain network of Mamba mixers, each of which reads the tokens in four of eight directions. The direction comes first
+here, before the causal convolution, the projections and the scan; so a padded place in a window is a token of value
+zero that the convolution and the scan see, not a step that only decays the state.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+
+from mmvssm import scans
+from mmvssm.kernels import selective_scan
+
+from ._base import check_choice
+from ._factory import register_variant
+from ._layers import inverse_softplus_dt
+from ._plain import Grid, resize_table, square_grid
+from ._stream import RotaryTables, StreamBackbone, causal_conv, class_positions, shrunk_uniform_
+from .localvmamba import DIRECTIONS, BiAttn, check_directions
+
+DT_INITS = ('flat', 'mamba')
+
+
+def with_class_token(orders: scans.Orders, position: int) -> scans.Orders:
+    """The same orders on a sequence that has one more token at `position`; every order reads it at that step too."""
+    index = torch.where(orders.index >= position, orders.index + 1, orders.index)
+    token = index.new_full((index.shape[0], 1), position)
+    index = torch.cat([index[:, :position], token, index[:, position:]], dim=1)
+    return scans.Orders(index, orders.lengths + 1, orders.num_tokens + 1)
+
+
+class SearchWeights(nn.Module):
+    """One logit for each direction of a layer of the search supernet."""
+
+    def __init__(self, num_branches: int):
+        super().__init__()
+        self.weights = nn.Parameter(1e-3 * torch.randn(num_branches, 1, 1, 1))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Normed branches (B, L, K, d), weighed by the logits' softmax and summed."""
+        share = self.weights.softmax(dim=0).view(-1, 1)
+        return (F.layer_norm(y, y.shape[-1:]) * share).sum(dim=2)
+
+
+class MultiMamba(nn.Module):
+    """K Mamba branches on one input projection: read, convolve, scan, write back, gate; the sum is projected out.
+
+    Args:
+        dim: channels C; d_inner is `expand` times as many.
+        directions: names of the K scan directions, or None for all eight and a logit each (the search supernet).
+        class_token: the sequence has a class token in its middle, which every branch reads at that very step.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        directions: Sequence[str] | None,
+        d_state: int,
+        d_conv: int,
+        expand: float,
+        dt_rank: int | str,
+        class_token: bool,
+    ):
+        super().__init__()
+        d = int(expand * dim)
+        self.d_inner, self.d_state = d, d_state
+        self.dt_rank = math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank
+        self.directions = tuple(directions) if directions is not None else DIRECTIONS
+        self.class_token = class_token
+        self.in_proj = nn.Linear(dim, 2 * d, bias=False)
+        for k in range(len(self.directions)):
+            self.add_module(f'conv1d_{k}', nn.Conv1d(d, d, d_conv, groups=d, padding=d_conv - 1))
+            self.add_module(f'x_proj_{k}', nn.Linear(d, self.dt_rank + 2 * d_state, bias=False))
+            self.add_module(f'dt_proj_{k}', nn.Linear(self.dt_rank, d))
+            self.register_parameter(f'A_log_{k}', nn.Parameter(torch.arange(1.0, d_state + 1).log().repeat(d, 1)))
+            self.register_parameter(f'D_{k}', nn.Parameter(torch.ones(d)))
+        self.attn = BiAttn(d)
+        self.multi_scan = SearchWeights(len(self.directions)) if directions is None else None
+        self.out_proj = nn.Linear(d, dim, bias=False)
+
+    def _each(self, name: str) -> list:
+        return [getattr(self, f'{name}_{k}') for k in range(len(self.directions))]
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """(B, L, C) -> (B, L, C), the patches in raster order over `grid`."""
+        orders = scans.orders(self.directions, *grid, x.device)
+        if self.class_token:
+            orders = with_class_token(orders, class_positions(grid[0] * grid[1], 'middle')[0])
+        x, z = self.in_proj(x).chunk(2, dim=-1)
+        y = scans.write(self._scan(scans.read(x, orders)).transpose(1, 2), orders).transpose(1, 2)
+        y = y * F.silu(z).unsqueeze(2)  # the gate is per token, so it may as well act after the writing back
+        y = y * self.attn(y)
+        return self.out_proj(y.sum(dim=2) if self.multi_scan is None else self.multi_scan(y))
+
+    def _scan(self, u: Tensor) -> Tensor:
+        """Conv, projections and scan of sequences (B, K, S, d) as they are read; (B, S, K, d)."""
+        convs = zip(u.unbind(1), self._each('conv1d'))
+        u = torch.stack([F.silu(causal_conv(s, conv.weight, conv.bias)) for s, conv in convs], dim=1)
+        projected = torch.stack([proj(s) for s, proj in zip(u.unbind(1), self._each('x_proj'))], dim=1)
+        dt, B, C = projected.transpose(1, 2).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        A_log = torch.stack(self._each('A_log'))
+        return selective_scan(
+            u.transpose(1, 2),
+            dt,
+            -torch.exp(A_log if A_log.dtype == torch.float64 else A_log.float()),
+            B,
+            C,
+            torch.stack(self._each('D')),
+            torch.stack([proj.bias for proj in self._each('dt_proj')]),
+            dt_weight=torch.stack([proj.weight for proj in self._each('dt_proj')]),
+            merge=False,
+        )
+
+    def extra_repr(self) -> str:
+        return f'directions={self.directions}'
+
+
+class LocalVim(StreamBackbone):
+    """LocalVim (arXiv 2403.09338); classifier, or maps at the patch stride.
+
+    Inputs of any size are padded with zeros at the bottom and right to whole patches.
+
+    Args:
+        directions: for each layer the names of its scan directions, out of
+            h, h_flip, v, v_flip, w2, w2_flip, w7, w7_flip (parameters are in this order); None builds the
+            search supernet with all eight and a logit each.
+        embed_dim, depth, patch_size: width C, layers, side of a patch.
+        d_state: states of a channel; d_conv: taps of the causal convolution; expand: inner over outer width;
+            dt_rank: 'auto' is ceil(C / 16).
+        img_size: an int or (H, W), the size that position embedding and rotation tables are built for.
+        class_token: None (pool as `global_pool` says) or 'middle' (its output is classified).
+        pos_embed: add a learned position embedding.
+        rope, rope_residual: rotate the tokens before every layer, and the residual stream too.
+        pretrained_grid: side of the grid that rotations are stretched to.
+        rms_norm: RMSNorm (as pre-trained) or LayerNorm (as in the published dense-prediction configs).
+        norm_eps, residual_in_fp32: of the norms; keep the stream in float32 under autocast.
+        dt_init: 'flat' as published (step sizes start at softplus(0)), 'mamba' (log-uniform in [1e-3, 0.1]).
+        features: what a map is: 'mixer' as published, the layer's output without its residual; 'residual' the stream.
+        drop_rate, pos_drop_rate, drop_path_rate: before the head, after the position embedding, stochastic depth.
+        num_classes, in_chans: as in timm; global_pool: 'avg', 'last', 'max' (of the logits), '' (logits per token).
+        features_only, out_indices, out_norms: the dense-prediction form. `out_indices` counts layers, None means the
+            last of each quarter; `out_norms` adds the official LayerNorms.
+    """
+
+    def __init__(
+        self,
+        directions: Sequence[Sequence[str]] | None,
+        embed_dim: int = 192,
+        depth: int = 20,
+        patch_size: int = 16,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: float = 2.0,
+        dt_rank: int | str = 'auto',
+        img_size: int | Sequence[int] = 224,
+        class_token: str | None = None,
+        pos_embed: bool = True,
+        rope: bool = True,
+        rope_residual: bool = True,
+        pretrained_grid: int = 14,
+        rms_norm: bool = True,
+        norm_eps: float = 1e-5,
+        residual_in_fp32: bool = True,
+        dt_init: str = 'flat',
+        features: str = 'mixer',
+        drop_rate: float = 0.0,
+        pos_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = 'avg',
+        features_only: bool = False,
+        out_indices: int | Sequence[int] | None = None,
+        out_norms: bool = False,
+    ):
+        super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
+        check_choice('class_token', class_token, (None, 'middle'))
+        check_choice('features', features, ('mixer', 'residual'))
+        check_choice('dt_init', dt_init, DT_INITS)
+        self.features, self.dt_init = features, dt_init
+        self._assemble(
+            img_size=img_size,
+            patch_size=patch_size,
+            stride=patch_size,
+            embed_dim=embed_dim,
+            mixers=[
+                MultiMamba(embed_dim, names, d_state, d_conv, expand, dt_rank, class_token is not None)
+                for names in check_directions(directions, depth)
+            ],
+            class_token=class_token,
+            pos_embed=pos_embed,
+            rope=rope,
+            rope_residual=rope_residual,
+            pretrained_grid=pretrained_grid,
+            rms_norm=rms_norm,
+            norm_eps=norm_eps,
+            final_norm=False,
+            residual_in_fp32=residual_in_fp32,
+            drop_rate=drop_rate,
+            pos_drop_rate=pos_drop_rate,
+            drop_path_rate=drop_path_rate,
+            global_pool=global_pool,
+            out_indices=out_indices,
+        )
+        if rope:
+            self.rope = RotaryTables(self.grid, embed_dim, pretrained_grid)
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for block in self.layers:
+            shrunk_uniform_(block.mixer.out_proj.weight, self.depth)
+            for proj in block.mixer._each('dt_proj') if self.dt_init == 'mamba' else ():
+                nn.init.uniform_(proj.weight, -(proj.in_features**-0.5), proj.in_features**-0.5)
+                with torch.no_grad():
+                    proj.bias.copy_(inverse_softplus_dt(proj.bias.shape))
+        if self.pos_embed is not None:
+            trunc_normal_(self.pos_embed, std=0.02)
+
+    def rope_tables(self, grid: Grid) -> tuple[Tensor, Tensor]:
+        """The stored tables; for another grid they are resized one by one, as published, not recomputed."""
+        return (
+            self._resize('cos', self.rope.freqs_cos, self.grid, grid),
+            self._resize('sin', self.rope.freqs_sin, self.grid, grid),
+        )
+
+    def tap(self, i: int, state, grid: Grid) -> Tensor:
+        """The mixer's output, or the stream that it joins."""
+        if self.features == 'mixer':
+            return super().tap(i, state, grid)
+        h, stream, _ = state
+        return super().tap(i, (stream + h, None, None), grid)
+
+
+def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: LocalVim) -> dict[str, Tensor]:
+    """The released names are this project's; tables of another grid are resized to the model's.
+
+    Rotation tables are constants: a file may lack them, and the model's own stand in.
+    """
+    state_dict = model.adapt_positions(state_dict)
+    for name in ('rope.freqs_cos', 'rope.freqs_sin') if model.use_rope else ():
+        own = model.get_buffer(name)
+        table = state_dict.get(name, own)
+        old = square_grid(table.shape[0])
+        if table.shape != own.shape and table.shape[1:] == own.shape[1:] and old is not None:
+            table = resize_table(table, old, model.grid)
+        state_dict = {**state_dict, name: table}
+    return state_dict
+
+
+SEARCHED = [
+    line.split()
+    for line in """
+    h v_flip w7 w7_flip
+    h_flip w2_flip w7 w7_flip
+    h h_flip v w7
+    h h_flip v v_flip
+    h h_flip v v_flip
+    h h_flip v v_flip
+    h_flip v v_flip w7
+    h_flip v v_flip w2_flip
+    h h_flip v v_flip
+    h h_flip v v_flip
+    h v v_flip w2
+    h v v_flip w2_flip
+    h h_flip v_flip w7
+    h_flip v v_flip w2
+    h h_flip v v_flip
+    h v w2 w2_flip
+    v v_flip w2 w7
+    h h_flip v w2
+    h h_flip w2_flip w7
+    v v_flip w2 w2_flip
+""".strip().splitlines()
+]
+UNSEARCHED = [['h', 'h_flip', 'w2', 'w2_flip']] * 20
+
+
+@register_variant(LocalVim)
+def localvim_tiny():
+    """LocalVim-T, searched directions, 8.0 M parameters."""
+    return dict(embed_dim=192, depth=20, directions=SEARCHED)
+
+
+@register_variant(LocalVim)
+def localvim_tiny_midcls():
+    """LocalVim-T with a class token in the middle and no rotation, 8.0 M parameters."""
+    return dict(embed_dim=192, depth=20, directions=SEARCHED, class_token='middle', rope=False)
+
+
+@register_variant(LocalVim)
+def localvim_tiny_unsearched():
+    """LocalVim-T with the same four directions in every layer, 8.0 M parameters."""
+    return dict(embed_dim=192, depth=20, directions=UNSEARCHED)
+
+
+@register_variant(LocalVim)
+def localvim_small():
+    """LocalVim-S, searched directions, 27.8 M parameters; the official code also has the next one under this name."""
+    return dict(embed_dim=384, depth=20, directions=SEARCHED)
+
+
+@register_variant(LocalVim)
+def localvim_small_unsearched():
+    """LocalVim-S with the same four directions in every layer, 27.8 M parameters."""
+    return dict(embed_dim=384, depth=20, directions=UNSEARCHED)
+
+
+@register_variant(LocalVim)
+def test_localvim():
+    """A micro model for tests that meets all eight directions."""
+    directions = [DIRECTIONS[:4], DIRECTIONS[4:], DIRECTIONS[::2], DIRECTIONS[1::2]]
+    return dict(embed_dim=32, depth=4, directions=directions, img_size=64)
