@@ -28,7 +28,7 @@ def main() -> None:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    cli.build_runner(cfg).train()
+    cli.build_runner(cfg, strict=cfg.get('resume', False)).train()
 
 
 if __name__ == '__main__':

@@ -1,9 +1,9 @@
 """The only place that imports OpenMMLab. Importing it registers everything: what `custom_imports` in configs name."""
 
-from mmvssm.openmmlab import ops
+from mmvssm.openmmlab import compat
 
-ops.install()  # before anything imports mmcv.ops
+compat.install()  # before anything imports mmcv.ops
 
-from mmvssm.openmmlab import backbones  # noqa: E402
+from mmvssm.openmmlab import backbones, loading, optim, visualizers  # noqa: E402
 
-__all__ = ['backbones', 'ops']
+__all__ = ['backbones', 'compat', 'loading', 'optim', 'visualizers']

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmvssm.openmmlab import data, optim
+from mmvssm.openmmlab import data, device
 from mmvssm.weights import CheckpointError
 
 DEBUG = 'MMVSSM_DEBUG'
@@ -63,17 +63,75 @@ def load_config(args: argparse.Namespace, splits: tuple[str, ...]) -> Config:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
     if getattr(args, 'amp', False):
-        optim.use_amp(cfg)
-    for change in optim.fit_device(cfg):
+        device.use_amp(cfg)
+    for change in device.fit_device(cfg):
         print_log(change, logger='current')
     for split in splits:
         data.check(cfg, split)
     return cfg
 
 
-def build_runner(cfg: Config) -> Runner:
-    """The runner of a config, an own `runner_type` included."""
+def build_runner(cfg: Config, strict: bool) -> Runner:
+    """The runner of a config, an own `runner_type` included.
+
+    strict: a checkpoint must fit the model to the last key; otherwise the heads may differ (fine-tuning).
+    """
+    hook = dict(type='StrictLoadHook', heads_may_differ=not strict)
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
+    """`--show` and `--show-dir`, for mmdet's visualization hook and for mmseg's."""
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise UsageError('--show and --show-dir need default_hooks.visualization in the config')
+    hook.draw = True
+    if args.show:
+        hook.update(show=True, wait_time=args.wait_time)
+    if args.show_dir and _is_segmentation(cfg):
+        cfg.visualizer.save_dir = args.show_dir
+    elif args.show_dir:
+        hook.test_out_dir = args.show_dir
+
+
+def keep_predictions(cfg: Config, out: str) -> None:
+    """`--out`: mmdet dumps a pickle, mmseg writes label images."""
+    if _is_segmentation(cfg):
+        cfg.test_evaluator.update(output_dir=out, keep_results=True)
+        return
+    if not out.endswith(('.pkl', '.pickle')):
+        raise UsageError(f'--out {out}: a detector dumps into one file, whose name must end with .pkl or .pickle')
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    cfg.test_evaluator = [*evaluators, dict(type='DumpDetResults', out_file_path=out)]
+
+
+def augment_tests(cfg: Config) -> None:
+    """`--tta`: the config's `tta_model` and `tta_pipeline`; a detector without them is also tested flipped."""
+    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+        if _is_segmentation(cfg):
+            raise UsageError('--tta needs tta_model and tta_pipeline in the config')
+        cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+        cfg.tta_pipeline = _flipped_pipeline(cfg)
+    if not _is_segmentation(cfg):  # mmdet merges boxes only
+        for evaluator in cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]:
+            if 'segm' in evaluator.get('metric', ()):
+                evaluator.metric = ['bbox']
+                print_log('--tta: mmdet merges boxes, not masks; only boxes are scored', logger='current')
+    cfg.model = dict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+
+
+def _flipped_pipeline(cfg: Config) -> list[dict]:
+    """The test pipeline, with its last step run for the image and for its mirror image."""
+    keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
+    flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+    augment = dict(type='TestTimeAug', transforms=[flips, [dict(type='PackDetInputs', meta_keys=keys)]])
+    return [*cfg.test_dataloader.dataset.pipeline[:-1], augment]
+
+
+def _is_segmentation(cfg: Config) -> bool:
+    return cfg.get('default_scope') == 'mmseg'
 
 
 def short_errors(main: Callable[[], None]) -> Callable[[], None]:

@@ -137,7 +137,7 @@ def _set_num_classes(node, number: int) -> None:
             _set_num_classes(value, number)
 
 
-def _palette(number: int) -> list[tuple[int, int, int]]:
+def palette(number: int) -> list[tuple[int, int, int]]:
     """Distinct colours: hues a golden angle apart."""
     import colorsys
 
@@ -157,7 +157,7 @@ def _point_to_coco(cfg: Config, root: Path) -> None:
         raise DataError(f'{files["train"]} and {files["val"]} have different categories')
     if not names['train']:
         raise DataError(f'{files["train"]} has no categories')
-    metainfo = dict(classes=names['train'], palette=_palette(len(names['train'])))
+    metainfo = dict(classes=names['train'], palette=palette(len(names['train'])))
     for split in ('train', 'val', 'test'):
         part = 'train' if split == 'train' else 'val'
         images = _image_folder(root, part, content[part], files[part])
@@ -239,7 +239,7 @@ def _point_to_label_images(cfg: Config, root: Path) -> None:
             if classes is not None:
                 names, reduce_zero_label = classes
                 dataset.type = 'BaseSegDataset'
-                dataset.metainfo = dict(classes=names, palette=_palette(len(names)))
+                dataset.metainfo = dict(classes=names, palette=palette(len(names)))
                 dataset.reduce_zero_label = reduce_zero_label
                 _set_reduce_zero_label(dataset.pipeline, reduce_zero_label)
     if classes is not None:

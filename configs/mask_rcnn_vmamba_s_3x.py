@@ -1,0 +1,17 @@
+"""Mask R-CNN 3x multi-scale with VMamba-S[s2l15], COCO. Published: 49.9 box AP, 44.2 mask AP
+(release tag `#v2det`, mask_rcnn_vssm_fpn_coco_small_ms_3x_epoch_32.pth). float32, as published.
+"""
+
+_base_ = ['_base_/mask_rcnn_coco_3x.py']
+pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%23v2cls/vssm_small_0229_ckpt_epoch_222.pth'
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmvssm.VMamba',
+        arch='small_s2l15',
+        out_indices=(0, 1, 2, 3),
+        drop_path_rate=0.3,
+        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+    ),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+)

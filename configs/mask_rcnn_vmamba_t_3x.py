@@ -1,0 +1,17 @@
+"""Mask R-CNN 3x multi-scale with VMamba-T[s1l8], COCO. Published: 48.8 box AP, 43.7 mask AP
+(release tag `#v2det`, mask_rcnn_vssm_fpn_coco_tiny_ms_3x_s_epoch_31.pth). float32, as published.
+"""
+
+_base_ = ['_base_/mask_rcnn_coco_3x.py']
+pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%23v2cls/vssm1_tiny_0230s_ckpt_epoch_264.pth'
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmvssm.VMamba',
+        arch='tiny_s1l8',
+        out_indices=(0, 1, 2, 3),
+        drop_path_rate=0.2,
+        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+    ),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+)
