@@ -4,8 +4,8 @@ With F_t = sum of log sigmoid(f_r) over r <= t in reading order, the exponent of
 
     F_t - F_u + i_u - m_t = y_u - M_t,      y_u = i_u - F_u,      M_t = max of y_u over u <= t,      m_t = F_t + M_t
 
-so one difference of two vectors serves all pairs, inside a chunk and across chunks, and is never positive. |F| grows with the
-length, hence float64: in float32 the difference would lose the digits that matter (1e-4 at a length of 4,000).
+so one difference of two vectors serves all pairs, inside a chunk and across chunks, and is never positive. |F| grows
+with the length, hence float64: in float32 the difference would lose the digits that matter (1e-4 at a length of 4,000).
 """
 
 from typing import NamedTuple
@@ -43,19 +43,19 @@ def gate_terms_traced(igate: Tensor, fgate: Tensor, *, reverse: bool, chunk_size
     return Gates(y, M, total + M, None)
 
 
-def denominator(normaliser: Tensor, gates: Gates, eps: float) -> Tensor:
+def denominator(normaliser: Tensor, m: Tensor, eps: float) -> Tensor:
     """max(|s q_t . n_t|, exp(-m_t)) + eps in float64, where very small gates cannot overflow it."""
-    return torch.maximum(normaliser.double().abs(), _floor(gates.m)) + eps
+    return torch.maximum(normaliser.double().abs(), _floor(m)) + eps
 
 
-def denominator_gradients(dh_h: Tensor, normaliser: Tensor, gates: Gates, eps: float) -> tuple[Tensor, Tensor]:
+def denominator_gradients(dh_h: Tensor, normaliser: Tensor, m: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Gradients of the normaliser and of m_t at fixed weights, from the sums dh_t . h_t; all (b, S, heads) float64.
 
     m_t acts only because eps is added in stabilised units: h_t depends on eps exp(m_t).
     """
-    through_h = -dh_h.double() / denominator(normaliser, gates, eps)
+    through_h = -dh_h.double() / denominator(normaliser, m, eps)
     normaliser = normaliser.double()
-    return torch.where(normaliser.abs() > _floor(gates.m), through_h * normaliser.sign(), 0.0), through_h * eps
+    return torch.where(normaliser.abs() > _floor(m), through_h * normaliser.sign(), 0.0), through_h * eps
 
 
 def gate_gradients(
@@ -63,9 +63,9 @@ def gate_gradients(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of both gates' pre-activations, (b, S, heads) float64.
 
-    d_log_f: gradient of log sigmoid(f_t) at fixed m; k_dk: k_u . dk_u, which is the sum over the readers of u of the gradient of
-    the exponents, so that of i_u. The gradient dm of m_t goes to what makes it up: the token that set the record, and the forget
-    gates since.
+    d_log_f: gradient of log sigmoid(f_t) at fixed m; k_dk: k_u . dk_u, which is the sum over the readers of u of the
+    gradient of the exponents, so that of i_u. The gradient dm of m_t goes to what makes it up: the token that set the
+    record, and the forget gates since.
     """
     to_record = torch.zeros_like(dm).scatter_add(1, gates.record, dm)
     d_log_f = d_log_f.double() + _sum_to(dm - to_record, not reverse)

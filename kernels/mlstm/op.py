@@ -29,14 +29,15 @@ def mlstm(
         C_t = sigmoid(f_t) C_{t-1} + exp(i_t) k_t v_t^T        n_t = sigmoid(f_t) n_{t-1} + exp(i_t) k_t
         h_t = s q_t^T C_t / (max(|s q_t . n_t|, 1) + eps'),    s = dh**-0.5
 
-    computed in units of exp(m_t), the largest exponent so far; `eps` is added in those units. Inside, at least float32; gates and
-    stabilisers float64. Memory is linear in the length.
+    computed in units of exp(m_t), the largest exponent so far; `eps` is added in those units. Inside, at least float32;
+    gates and stabilisers float64. Memory is linear in the length.
 
     Args:
         q, k, v: (b, S, heads, dh), one dtype, any strides.
         igate, fgate: (b, S, heads) pre-activations, any floating dtype.
         reverse: run from the last token to the first.
-        chunk_size: tokens handled at once; None chooses by size. It changes speed and rounding only; `reference` has none.
+        chunk_size: tokens handled at once; None chooses by size. It changes speed and rounding only (`reference` has
+            none).
         eps: added to the denominator.
         backend: 'reference', 'blocked', 'triton' or 'auto'; None is what `use_backend` or the environment variable
             MMVSSM_BACKEND say.
@@ -82,14 +83,13 @@ def _traced(q, k, v, igate, fgate, reverse, chunk_size, eps) -> Tensor:
     """The blocked form as plain ATen operations, for export; the length may be symbolic."""
     with torch.autocast(q.device.type, enabled=False):
         gates = gate_terms_traced(igate, fgate, reverse=reverse, chunk_size=chunk_size)
-        h, _ = blocked.forward(q, k, v, gates, reverse=reverse, chunk_size=chunk_size, eps=eps)
-        return h.to(q.dtype)
+        return blocked.traced(q, k, v, gates, reverse=reverse, chunk_size=chunk_size, eps=eps).to(q.dtype)
 
 
 def _chunk_size(q: Tensor, chosen: int | None) -> int:
     """A chunk size that cuts the length into equal parts, at most `chosen` or the default."""
-    length, dim = q.shape[1], q.shape[3]
-    limit = chosen or (256 if length <= 256 else 64 if dim < 128 else 128)
+    length = q.shape[1]
+    limit = chosen or (256 if length <= 256 else 128)
     chunks = -(-length // limit)
     return -(-length // chunks)
 

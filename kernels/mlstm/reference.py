@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NEVER = -1e30  # the exponent of what has not happened: exp gives 0, and it is finite so that differences of two of them are
+NEVER = (
+    -1e30
+)  # the exponent of what has not happened: exp gives 0, and it is finite so that differences of two of them are
 
 
 def mlstm_recurrent(
@@ -44,7 +46,7 @@ def mlstm_recurrent(
 def mlstm_quadratic(
     q: Tensor, k: Tensor, v: Tensor, igate: Tensor, fgate: Tensor, *, reverse: bool = False, eps: float = 1e-6
 ) -> Tensor:
-    """All pairs of tokens at once: W[t, u] = s (q_t . k_u) exp(F_t - F_u + i_u - m_t), memory quadratic in the length."""
+    """All pairs at once, W[t, u] = s (q_t . k_u) exp(F_t - F_u + i_u - m_t); memory quadratic in the length."""
     if reverse:
         flipped = (x.flip(1) for x in (q, k, v, igate, fgate))
         return mlstm_quadratic(*flipped, eps=eps).flip(1)
@@ -53,7 +55,9 @@ def mlstm_quadratic(
     total = F.logsigmoid(f).cumsum(1).transpose(1, 2)  # F_t, (b, heads, S)
     length = q.shape[2]
     causal = torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
-    log_d = (total[..., :, None] - total[..., None, :] + i.transpose(1, 2)[..., None, :]).masked_fill(~causal, -torch.inf)
+    log_d = (total[..., :, None] - total[..., None, :] + i.transpose(1, 2)[..., None, :]).masked_fill(
+        ~causal, -torch.inf
+    )
     m = log_d.amax(-1)
     weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) * torch.exp(log_d - m[..., None])
     h = weights @ v / _denominator(weights.sum(-1), m, eps)[..., None]
@@ -61,7 +65,7 @@ def mlstm_quadratic(
 
 
 def largest_exponent(dtype: torch.dtype) -> float:
-    """A bound for exp(-m), the one exponent that may be positive; beyond it the output is zero to that type's precision."""
+    """A bound for -m, the one exponent that may be positive; beyond it the output is zero in that type."""
     return 700.0 if dtype == torch.float64 else 85.0
 
 
