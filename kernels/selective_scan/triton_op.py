@@ -1,0 +1,123 @@
+"""The selective scan on GPUs: allocation and launches around the Triton kernels. Needs triton; no autograd here."""
+
+from typing import NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from .triton_forward import carry, sweep
+
+
+class Tile(NamedTuple):
+    """What one program covers: `rows` (chunks, or steps) by `channels`, with `warps` warps."""
+
+    rows: int
+    channels: int
+    warps: int
+
+
+def chunk_size(N: int) -> int:
+    """Steps of one chunk: short where a state is a single number, so that there are programs enough; else long enough
+    that the carries stay small beside the activations."""
+    return 16 if N == 1 else 32
+
+
+def carries_shape(b, d, K, N, S) -> tuple:
+    return (b, K, (S + chunk_size(N) - 1) // chunk_size(N), N, d)
+
+
+def sweep_tile(N: int) -> Tile:
+    return Tile(32, 32, 1) if N == 1 else Tile(16, 32, 4 if N <= 16 else 8)
+
+
+def _row(tensor: Tensor) -> Tensor:
+    """`tensor` with its last dimension contiguous."""
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+
+
+def _float32(tensor: Tensor | None, like: Tensor) -> Tensor:
+    """A parameter, contiguous float32; something to point at where it is absent."""
+    return like if tensor is None else tensor.detach().to(torch.float32).contiguous()
+
+
+def _strides(tensor: Tensor) -> tuple[int, int, int]:
+    """Strides of batch, token and direction; x and y shared by the directions have none for them."""
+    b, l, *k, _ = tensor.stride()
+    return b, l, k[0] if k else 0
+
+
+class _Scan:
+    """The arguments that every kernel of one call shares."""
+
+    def __init__(self, x, dt, A, B, C, D, dt_bias, dt_weight, index, softplus):
+        self.b, self.L, self.d = x.shape[0], x.shape[1], x.shape[-1]
+        self.K, _, self.N = A.shape
+        self.steps, self.T = index.shape[1], chunk_size(self.N)
+        self.num_chunks = -(-self.steps // self.T)
+        self.x, self.dt, self.B, self.C = _row(x), _row(dt), _row(B), _row(C)
+        self.index = _row(index)
+        self.A = _float32(A, x)
+        self.D, self.bias, self.weight = (_float32(z, self.A) for z in (D, dt_bias, dt_weight))
+        rank = dt.shape[-1] if dt_weight is not None else 0
+        self.rank = rank
+        self.constants = dict(
+            N=self.N,
+            BR=max(16, triton.next_power_of_2(rank)) if rank else 0,
+            HAS_BIAS=dt_bias is not None,
+            SOFTPLUS=softplus,
+            PRECISION='ieee' if x.dtype == torch.float32 else 'tf32',
+        )
+        self.has_D = D is not None
+
+    @property
+    def np(self) -> int:
+        return triton.next_power_of_2(self.N)
+
+    def run_sweep(self, states, deltas, y, first: int, directions: int, enter: bool, accumulate: bool) -> None:
+        """Summaries where y is None, else outputs."""
+        tile = sweep_tile(self.N)
+        summary = y is None
+        y = self.A if summary else y
+        grid = self.b * directions * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
+        sweep[(grid,)](
+            self.x, self.dt, self.A, self.B, self.C, self.D, self.bias, self.weight, self.index, states, deltas, y,
+            self.index.stride(0), *_strides(self.x), *_strides(self.dt), *_strides(self.B), *_strides(self.C),
+            *((0, 0, 0) if summary else _strides(y)),
+            self.d, self.rank, self.K, first, directions, self.steps, self.num_chunks,
+            NP=self.np, T=self.T, BS=tile.rows, BD=tile.channels, **self.constants, HAS_D=self.has_D and not summary,
+            SUMMARY=summary, ENTER=enter, ACCUMULATE=accumulate, num_warps=tile.warps,
+        )  # fmt: skip
+
+    def run_carry(self, states, deltas, reverse: bool) -> None:
+        rows = min(256, triton.next_power_of_2(self.num_chunks))
+        channels = 16
+        grid = self.b * self.K * self.N * -(-self.d // channels)
+        carry[(grid,)](
+            states, deltas, self.A, self.d, self.K, self.num_chunks, -(-self.num_chunks // rows),
+            N=self.N, BC=rows, BD=channels, REVERSE=reverse, num_warps=4,
+        )  # fmt: skip
+
+
+def forward(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, out_dtype, save):
+    """See `op`."""
+    scan = _Scan(x, dt, A, B, C, D, dt_bias, dt_weight, index, softplus)
+    b, L, d, K = scan.b, scan.L, scan.d, scan.K
+    shape = (b, L, d) if merge else (b, L, K, d)
+    one_by_one = merge and K > 1
+    y = x.new_zeros(shape, dtype=torch.float32 if one_by_one else out_dtype)
+    states = x.new_zeros((0,), dtype=torch.float32)
+    if b * L * d == 0 or scan.steps == 0:
+        return y.to(out_dtype), states.new_zeros(carries_shape(b, d, K, scan.N, scan.steps)) if save else states
+    enter = scan.num_chunks > 1
+    if enter or save:
+        states = x.new_empty(carries_shape(b, d, K, scan.N, scan.steps), dtype=torch.float32)
+    if enter:
+        deltas = states.new_empty(b, K, scan.num_chunks, d)
+        scan.run_sweep(states, deltas, None, 0, K, False, False)
+        scan.run_carry(states, deltas, False)
+    else:
+        states.zero_()
+    for first in range(K) if one_by_one else (0,):
+        scan.run_sweep(states, states, y, first, 1 if one_by_one else K, enter, one_by_one)
+    return y.to(out_dtype), states if save else states.new_empty(0)
