@@ -3,5 +3,13 @@
 from .backend import SlowKernelWarning, use_backend
 from .mlstm import mlstm
 from .selective_scan import selective_scan
+from .spectral import resize_spectral_weight, spectral_filter
 
-__all__ = ['SlowKernelWarning', 'mlstm', 'selective_scan', 'use_backend']
+__all__ = [
+    'SlowKernelWarning',
+    'mlstm',
+    'resize_spectral_weight',
+    'selective_scan',
+    'spectral_filter',
+    'use_backend',
+]

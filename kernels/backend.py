@@ -4,6 +4,7 @@
 kernel. `auto` takes the fastest that can run, and says so once when that is not the fastest there is.
 """
 
+import contextlib
 import os
 import warnings
 
@@ -57,6 +58,13 @@ def default_backend() -> str:
 def is_exporting() -> bool:
     """Whether a graph of plain ATen operations is wanted (torch.export, either ONNX exporter, torch.jit.trace)."""
     return torch.compiler.is_exporting() or torch.jit.is_tracing()
+
+
+def no_autocast(tensor: Tensor) -> contextlib.AbstractContextManager:
+    """Autocast off for `tensor`'s device (the meta device has none)."""
+    if tensor.device.type == 'meta':
+        return contextlib.nullcontext()
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def resolve(op: str, tensor: Tensor, backend: str | None, available: dict[str, str]) -> str:
