@@ -117,8 +117,8 @@ def download(url: str, *, cache_dir=None, sha256: str | None = None, progress: b
 def _complete(url: str, part: Path, progress: bool) -> None:
     """Brings `part` to its full length, over as many connections as bring something."""
     failures = 0
+    most = part.stat().st_size if part.exists() else 0
     while True:
-        before = part.stat().st_size if part.exists() else 0
         try:
             return _transfer(url, part, progress)
         except urllib.error.HTTPError as error:
@@ -130,7 +130,8 @@ def _complete(url: str, part: Path, progress: bool) -> None:
                 raise
             problem = f'broke off: {str(getattr(error, "reason", error)) or type(error).__name__}'
         after = part.stat().st_size if part.exists() else 0
-        failures = 0 if after > before else failures + 1
+        failures = 0 if after > most else failures + 1
+        most = max(most, after)  # starting over and over is no progress
         if failures >= RETRIES:
             raise DownloadError(
                 f'{url} {problem[:160]} ({after} bytes so far, {RETRIES} attempts without progress).\n'
@@ -149,13 +150,14 @@ def _transfer(url: str, part: Path, progress: bool) -> None:
         if notes.get('validator'):
             headers['If-Range'] = notes['validator']
     try:
-        reply = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        # an opener of its own: the global one keeps the proxies that it found when it was first used
+        reply = urllib.request.build_opener().open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:
             if have == notes.get('total'):
                 return
-            part.unlink()  # longer than the server's file: another one
-            raise ConnectionError('the file on the server changed') from None
+            part.unlink()
+            raise ConnectionError('the file on the server is shorter than announced') from None
         raise
     with reply:
         total, resumed = _expected(reply, have, notes)
