@@ -21,9 +21,12 @@ def official(case):
 def build(case) -> torch.nn.Module:
     model = official(case).build(case.spec).to(case.dtype)
     state = {k: v.to(case.dtype) if v.is_floating_point() else v for k, v in case.state_dict().items()}
+    if hasattr(official(case), 'to_own_names'):
+        state = official(case).to_own_names(state, model)
     report = load_weights(model, state, log=False)
     omitted = set(case.spec.get('omitted_keys', ()))
-    assert not report.dropped, f'keys of the case that were not used: {report.dropped}'
+    unused = [key for key in report.dropped if not key.startswith(model.head_prefixes)]
+    assert not unused, f'keys of the case that were not used: {unused}'
     assert set(report.expected_missing) <= omitted | set(model.state_dict()), report.expected_missing
     return model.train(case.spec['mode'] == 'train')
 
@@ -82,4 +85,4 @@ def test_named_variant_is_the_published_one(case):
     shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     assert shapes == {k: tuple(v.shape) for k, v in published.state_dict().items()}
     count = sum(p.numel() for p in model.parameters()) / 1e6
-    assert count == pytest.approx(case.spec['params_m'], abs=1e-6)
+    assert count == pytest.approx(case.spec['params_m'], abs=5e-5)  # some cases give four decimals

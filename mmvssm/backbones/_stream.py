@@ -12,9 +12,14 @@ import torch.nn.functional as F
 from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
 
+from mmvssm.kernels import selective_scan
+
 from ._base import check_choice, drop_path_rates
+from ._layers import inverse_softplus_dt
 from ._plain import Grid, PlainBackbone, TableResizer, grid_size, pad_image, resize_table, square_grid, to_pair
 
+DT_INITS = ('published', 'mamba')
+FEATURES = ('mixer', 'residual')
 POOLS = ('avg', 'last', 'max', '')
 CLASS_TOKENS = (None, 'middle', 'first', 'both')
 
@@ -34,13 +39,14 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool = 
     return y[..., width - 1 :].squeeze(2).mT if reverse else y[..., :length].squeeze(2).mT
 
 
-def rotation_tables(grid: Grid, dim: int, pretrained_grid: int = 14) -> tuple[Tensor, Tensor]:
+def rotation_tables(grid: Grid, dim: int, pretrained_grid: int = 14, device=None) -> tuple[Tensor, Tensor]:
     """cos and sin, each (h * w, dim): half of the channels turn with the row, half with the column.
 
     Coordinates are stretched to the pre-training grid; adjacent channels form the pairs that are rotated.
     """
-    frequencies = 10000.0 ** (-torch.arange(0, dim // 2, 2, dtype=torch.float32)[: dim // 4] / (dim // 2))
-    row, column = (torch.arange(n, dtype=torch.float32) / n * pretrained_grid for n in grid)
+    half = dim // 2
+    frequencies = 1.0 / 10000.0 ** (torch.arange(0, half, 2, dtype=torch.float32, device=device) / half)
+    row, column = (torch.arange(n, dtype=torch.float32, device=device) / n * pretrained_grid for n in grid)
     angles = [(t[:, None] * frequencies).repeat_interleave(2, dim=-1) for t in (row, column)]
     both = torch.cat([angles[0][:, None].expand(*grid, -1), angles[1][None].expand(*grid, -1)], dim=-1)
     return both.cos().flatten(0, 1), both.sin().flatten(0, 1)
@@ -98,6 +104,60 @@ class StreamBlock(nn.Module):
         return self.mixer(self.norm(stream.to(self.norm.weight.dtype)), grid)
 
 
+class Directions(nn.Module):
+    """Base of the mixers: K branches, each with a convolution, projections and a state of its own, scanned as one.
+
+    The k-th branch's modules and parameters are found by their official names, see `branch_names`.
+    """
+
+    branch_names: Sequence[dict[str, str]]
+
+    def make_branches(self, d: int, d_state: int, d_conv: int, dt_rank: int) -> None:
+        self.d_state, self.dt_rank = d_state, dt_rank
+        for names in self.branch_names:
+            self.add_module(names['conv'], nn.Conv1d(d, d, d_conv, groups=d, padding=d_conv - 1))
+            self.add_module(names['x_proj'], nn.Linear(d, dt_rank + 2 * d_state, bias=False))
+            self.add_module(names['dt_proj'], nn.Linear(dt_rank, d))
+            state = torch.arange(1.0, d_state + 1).log().repeat(d, 1)
+            self.register_parameter(names['A_log'], nn.Parameter(state))
+            self.register_parameter(names['D'], nn.Parameter(torch.ones(d)))
+
+    def each(self, role: str) -> list:
+        """The branches' modules or parameters of one role: conv, x_proj, dt_proj, A_log, D."""
+        return [getattr(self, names[role]) for names in self.branch_names]
+
+    def scan(self, u: Tensor, orders=None, merge: bool = True) -> Tensor:
+        """Project and scan the convolved branches u (B, K, L, d); (B, L, d) where `merge`, else (B, L, K, d)."""
+        projected = torch.stack([proj(s) for s, proj in zip(u.unbind(1), self.each('x_proj'))], dim=1)
+        dt, B, C = projected.transpose(1, 2).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        A_log = torch.stack(self.each('A_log'))
+        return selective_scan(
+            u.transpose(1, 2),
+            dt,
+            -torch.exp(A_log if A_log.dtype == torch.float64 else A_log.float()),
+            B,
+            C,
+            torch.stack(self.each('D')),
+            torch.stack([proj.bias for proj in self.each('dt_proj')]),
+            dt_weight=torch.stack([proj.weight for proj in self.each('dt_proj')]),
+            orders=orders,
+            merge=merge,
+        )
+
+    def init_dt(self, branches: Sequence[int]) -> None:
+        """Mamba's start for some branches: step sizes log-uniform in [1e-3, 0.1]."""
+        projections = self.each('dt_proj')
+        for proj in (projections[k] for k in branches):
+            nn.init.uniform_(proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
+            with torch.no_grad():
+                proj.bias.copy_(inverse_softplus_dt(proj.bias.shape))
+
+
+def branch(suffix: str) -> dict[str, str]:
+    """Official names of a branch whose names all end in `suffix`."""
+    return {'conv': f'conv1d{suffix}', **{name: name + suffix for name in ('x_proj', 'dt_proj', 'A_log', 'D')}}
+
+
 class PatchEmbed(nn.Module):
     """One convolution; (B, 3, H, W) -> (B, C, h, w)."""
 
@@ -119,8 +179,9 @@ def shrunk_uniform_(weight: Tensor, depth: int) -> None:
 class StreamBackbone(PlainBackbone):
     """Tokens, their positions, a stream of blocks, a norm and a classifier.
 
-    The state between blocks is (h, r, next): next is r + h as the following block takes it, None after the last one.
-    A subclass makes its blocks' mixers, and says through `tap` what a map is.
+    The state between blocks is (h, r, next, tables): next is r + h as the following block takes it (None after the last
+    one), tables are the rotation's cos and sin for this grid (None without rotation).
+    A subclass makes the blocks' mixers and the rotation's tables, and says through `tap` what a map is.
     """
 
     head_prefixes = ('head.', 'norm_f.')
@@ -210,36 +271,39 @@ class StreamBackbone(PlainBackbone):
         if self.pos_embed is not None:
             x = x + self.positions(grid)
         h = self.pos_drop(x)
-        return (h, None, self._wide(self._turn(h, grid))), grid
+        tables = self.rope_tables(grid) if self.use_rope else None
+        return (h, None, self._wide(self._turn(h, tables)), tables), grid
 
     def _wide(self, stream: Tensor) -> Tensor:
         """The stream is float32 at least, whatever autocast does."""
         return stream.float() if self.residual_in_fp32 and stream.dtype != torch.float64 else stream
 
-    def _turn(self, x: Tensor, grid: Grid) -> Tensor:
+    def _turn(self, x: Tensor, tables) -> Tensor:
         """Rotate the patches of a sequence; class tokens have no place and stay."""
-        if not self.use_rope:
+        if tables is None:
             return x
-        patches, tokens = split_class(x, grid[0] * grid[1], self.class_token)
-        return join_class(rotate(patches, *self.rope_tables(grid)), tokens, self.class_token)
+        patches, tokens = split_class(x, tables[0].shape[0], self.class_token)
+        return join_class(rotate(patches, *tables), tokens, self.class_token)
 
     def run_block(self, i: int, state, grid: Grid):
-        _, _, stream = state
+        _, _, stream, tables = state
         h = self._run(self.layers[i], stream, grid)
         if i + 1 == self.depth:
-            return h, stream, None
-        before = self._turn(stream, grid) if self.rope_residual else stream
-        return h, stream, self._wide(before + self.layers[i + 1].drop_path(self._turn(h, grid)))
+            return h, stream, None, tables
+        before = self._turn(stream, tables) if self.rope_residual else stream
+        return h, stream, self._wide(before + self.layers[i + 1].drop_path(self._turn(h, tables))), tables
 
-    def tap(self, i: int, state, grid: Grid) -> Tensor:
-        """The last mixer's own output, without its residual: what the published dense-prediction code hands on."""
-        return split_class(state[0], grid[0] * grid[1], self.class_token)[0]
+    def patches(self, sequence: Tensor, grid: Grid) -> Tensor:
+        """A sequence (B, L, C) without its class tokens."""
+        return split_class(sequence, grid[0] * grid[1], self.class_token)[0]
 
     def finish(self, state, grid: Grid) -> Tensor:
         """norm(r + h), (B, L, C), class tokens included."""
-        h, stream, _ = state
-        out = stream + self.drop_path(h)
-        return self.norm_f(out.to(self.norm_f.weight.dtype)) if hasattr(self, 'norm_f') else out
+        h, stream, *_ = state
+        return self.final_norm(stream + self.drop_path(h))
+
+    def final_norm(self, x: Tensor) -> Tensor:
+        return self.norm_f(x.to(self.norm_f.weight.dtype)) if hasattr(self, 'norm_f') else x
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """(B, L, C) -> logits (B, num_classes) of the class token or pooled tokens, or the pooled features."""

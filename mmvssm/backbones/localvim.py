@@ -14,16 +14,22 @@ from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from mmvssm import scans
-from mmvssm.kernels import selective_scan
 
 from ._base import check_choice
 from ._factory import register_variant
-from ._layers import inverse_softplus_dt
 from ._plain import Grid, resize_table, square_grid
-from ._stream import RotaryTables, StreamBackbone, causal_conv, class_positions, shrunk_uniform_
+from ._stream import (
+    DT_INITS,
+    FEATURES,
+    Directions,
+    RotaryTables,
+    StreamBackbone,
+    branch,
+    causal_conv,
+    class_positions,
+    shrunk_uniform_,
+)
 from .localvmamba import DIRECTIONS, BiAttn, check_directions
-
-DT_INITS = ('flat', 'mamba')
 
 
 def with_class_token(orders: scans.Orders, position: int) -> scans.Orders:
@@ -47,7 +53,7 @@ class SearchWeights(nn.Module):
         return (F.layer_norm(y, y.shape[-1:]) * share).sum(dim=2)
 
 
-class MultiMamba(nn.Module):
+class MultiMamba(Directions):
     """K Mamba branches on one input projection: read, convolve, scan, write back, gate; the sum is projected out.
 
     Args:
@@ -68,23 +74,14 @@ class MultiMamba(nn.Module):
     ):
         super().__init__()
         d = int(expand * dim)
-        self.d_inner, self.d_state = d, d_state
-        self.dt_rank = math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank
         self.directions = tuple(directions) if directions is not None else DIRECTIONS
         self.class_token = class_token
+        self.branch_names = [branch(f'_{k}') for k in range(len(self.directions))]
         self.in_proj = nn.Linear(dim, 2 * d, bias=False)
-        for k in range(len(self.directions)):
-            self.add_module(f'conv1d_{k}', nn.Conv1d(d, d, d_conv, groups=d, padding=d_conv - 1))
-            self.add_module(f'x_proj_{k}', nn.Linear(d, self.dt_rank + 2 * d_state, bias=False))
-            self.add_module(f'dt_proj_{k}', nn.Linear(self.dt_rank, d))
-            self.register_parameter(f'A_log_{k}', nn.Parameter(torch.arange(1.0, d_state + 1).log().repeat(d, 1)))
-            self.register_parameter(f'D_{k}', nn.Parameter(torch.ones(d)))
+        self.make_branches(d, d_state, d_conv, math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank)
         self.attn = BiAttn(d)
         self.multi_scan = SearchWeights(len(self.directions)) if directions is None else None
         self.out_proj = nn.Linear(d, dim, bias=False)
-
-    def _each(self, name: str) -> list:
-        return [getattr(self, f'{name}_{k}') for k in range(len(self.directions))]
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, L, C) -> (B, L, C), the patches in raster order over `grid`."""
@@ -92,29 +89,12 @@ class MultiMamba(nn.Module):
         if self.class_token:
             orders = with_class_token(orders, class_positions(grid[0] * grid[1], 'middle')[0])
         x, z = self.in_proj(x).chunk(2, dim=-1)
-        y = scans.write(self._scan(scans.read(x, orders)).transpose(1, 2), orders).transpose(1, 2)
+        sequences = zip(scans.read(x, orders).unbind(1), self.each('conv'))
+        u = torch.stack([F.silu(causal_conv(s, conv.weight, conv.bias)) for s, conv in sequences], dim=1)
+        y = scans.write(self.scan(u, merge=False).transpose(1, 2), orders).transpose(1, 2)
         y = y * F.silu(z).unsqueeze(2)  # the gate is per token, so it may as well act after the writing back
         y = y * self.attn(y)
         return self.out_proj(y.sum(dim=2) if self.multi_scan is None else self.multi_scan(y))
-
-    def _scan(self, u: Tensor) -> Tensor:
-        """Conv, projections and scan of sequences (B, K, S, d) as they are read; (B, S, K, d)."""
-        convs = zip(u.unbind(1), self._each('conv1d'))
-        u = torch.stack([F.silu(causal_conv(s, conv.weight, conv.bias)) for s, conv in convs], dim=1)
-        projected = torch.stack([proj(s) for s, proj in zip(u.unbind(1), self._each('x_proj'))], dim=1)
-        dt, B, C = projected.transpose(1, 2).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        A_log = torch.stack(self._each('A_log'))
-        return selective_scan(
-            u.transpose(1, 2),
-            dt,
-            -torch.exp(A_log if A_log.dtype == torch.float64 else A_log.float()),
-            B,
-            C,
-            torch.stack(self._each('D')),
-            torch.stack([proj.bias for proj in self._each('dt_proj')]),
-            dt_weight=torch.stack([proj.weight for proj in self._each('dt_proj')]),
-            merge=False,
-        )
 
     def extra_repr(self) -> str:
         return f'directions={self.directions}'
@@ -139,7 +119,7 @@ class LocalVim(StreamBackbone):
         pretrained_grid: side of the grid that rotations are stretched to.
         rms_norm: RMSNorm (as pre-trained) or LayerNorm (as in the published dense-prediction configs).
         norm_eps, residual_in_fp32: of the norms; keep the stream in float32 under autocast.
-        dt_init: 'flat' as published (step sizes start at softplus(0)), 'mamba' (log-uniform in [1e-3, 0.1]).
+        dt_init: 'published' (step sizes start at softplus(0)) or 'mamba' (log-uniform in [1e-3, 0.1]).
         features: what a map is: 'mixer' as published, the layer's output without its residual; 'residual' the stream.
         drop_rate, pos_drop_rate, drop_path_rate: before the head, after the position embedding, stochastic depth.
         num_classes, in_chans: as in timm; global_pool: 'avg', 'last', 'max' (of the logits), '' (logits per token).
@@ -166,7 +146,7 @@ class LocalVim(StreamBackbone):
         rms_norm: bool = True,
         norm_eps: float = 1e-5,
         residual_in_fp32: bool = True,
-        dt_init: str = 'flat',
+        dt_init: str = 'published',
         features: str = 'mixer',
         drop_rate: float = 0.0,
         pos_drop_rate: float = 0.0,
@@ -180,7 +160,7 @@ class LocalVim(StreamBackbone):
     ):
         super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
         check_choice('class_token', class_token, (None, 'middle'))
-        check_choice('features', features, ('mixer', 'residual'))
+        check_choice('features', features, FEATURES)
         check_choice('dt_init', dt_init, DT_INITS)
         self.features, self.dt_init = features, dt_init
         self._assemble(
@@ -219,10 +199,7 @@ class LocalVim(StreamBackbone):
                     nn.init.zeros_(module.bias)
         for block in self.layers:
             shrunk_uniform_(block.mixer.out_proj.weight, self.depth)
-            for proj in block.mixer._each('dt_proj') if self.dt_init == 'mamba' else ():
-                nn.init.uniform_(proj.weight, -(proj.in_features**-0.5), proj.in_features**-0.5)
-                with torch.no_grad():
-                    proj.bias.copy_(inverse_softplus_dt(proj.bias.shape))
+            block.mixer.init_dt(range(len(block.mixer.directions)) if self.dt_init == 'mamba' else ())
         if self.pos_embed is not None:
             trunc_normal_(self.pos_embed, std=0.02)
 
@@ -234,11 +211,9 @@ class LocalVim(StreamBackbone):
         )
 
     def tap(self, i: int, state, grid: Grid) -> Tensor:
-        """The mixer's output, or the stream that it joins."""
-        if self.features == 'mixer':
-            return super().tap(i, state, grid)
-        h, stream, _ = state
-        return super().tap(i, (stream + h, None, None), grid)
+        """The layer's own output, as published, or the stream after it."""
+        h, stream, *_ = state
+        return self.patches(h if self.features == 'mixer' else stream + h, grid)
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: LocalVim) -> dict[str, Tensor]:

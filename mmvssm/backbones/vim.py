@@ -1,0 +1,271 @@
+"""Vim (*Vision Mamba: Efficient Visual Representation Learning with Bidirectional State Space Model*).
+
+arXiv 2401.09417. A plain network of Mamba mixers that read the raster sequence forwards and backwards, with a class
+token in the middle.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from timm.layers import lecun_normal_, trunc_normal_
+from torch import Tensor, nn
+
+from mmvssm import scans
+
+from ._base import check_choice
+from ._factory import register_variant
+from ._plain import Grid, grid_size, square_grid
+from ._stream import (
+    DT_INITS,
+    FEATURES,
+    Directions,
+    StreamBackbone,
+    branch,
+    causal_conv,
+    rotation_tables,
+    shrunk_uniform_,
+)
+
+LAST_FEATURES = ('mixer', 'add', 'norm')
+
+
+class BiMamba(Directions):
+    """Two Mamba branches on one input projection, one for each reading direction; their sum is gated and projected out.
+
+    Nothing is flipped: the second branch's convolution looks ahead, and its scan runs from the last token to the first.
+
+    Args:
+        dim: channels C; d_inner is `expand` times as many.
+        divide_out: halve the sum of the directions.
+        layer_scale: start value of a gain on the output's channels, None for none.
+    """
+
+    # the published names of the second branch are not quite regular
+    branch_names = (branch(''), {**branch('_b'), 'A_log': 'A_b_log'})
+
+    def __init__(
+        self,
+        dim: int,
+        d_state: int,
+        d_conv: int,
+        expand: float,
+        dt_rank: int | str,
+        divide_out: bool,
+        layer_scale: float | None,
+    ):
+        super().__init__()
+        d = int(expand * dim)
+        self.divide_out = divide_out
+        self.in_proj = nn.Linear(dim, 2 * d, bias=False)
+        self.make_branches(d, d_state, d_conv, math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank)
+        self.out_proj = nn.Linear(d, dim, bias=False)
+        self.gamma = nn.Parameter(torch.full((dim,), layer_scale)) if layer_scale is not None else None
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """(B, L, C) -> (B, L, C); the tokens' places on `grid` play no part."""
+        x, z = self.in_proj(x).chunk(2, dim=-1)
+        ways = zip(self.each('conv'), (False, True))
+        u = torch.stack([F.silu(causal_conv(x, conv.weight, conv.bias, back)) for conv, back in ways], dim=1)
+        y = self.scan(u, scans.orders(('h', 'h_flip'), 1, x.shape[1], x.device))
+        y = y * F.silu(z)
+        y = self.out_proj(y / 2 if self.divide_out else y)
+        return y if self.gamma is None else y * self.gamma
+
+
+class Vim(StreamBackbone):
+    """Vim (arXiv 2401.09417); classifier, or maps at the patch stride.
+
+    Classifiers drop the pixels at the right and bottom that make no whole patch, as published; feature models pad the
+    image with zeros to a multiple of the stride.
+
+    Args:
+        embed_dim, depth, patch_size: width C, blocks, side of a patch; stride: between patches, None for their side.
+        d_state: states of a channel; d_conv: taps of the causal convolution; expand: inner over outer width;
+            dt_rank: 'auto' is ceil(C / 16).
+        divide_out: halve the sum of the two directions; the released weights want it, older dense models did not.
+        layer_scale: start value of a gain on each block's output, None for none.
+        img_size: an int or (H, W), the size that the position embedding is built for.
+        class_token: 'middle' as released, 'first', 'both' (ends of the sequence), or None (pool as `global_pool` says).
+        keep_class_token: keep it in feature models too, for the sequence that the weights were trained on; by default
+            they have none, as published.
+        pos_embed: add a learned position embedding.
+        rope, rope_residual: rotate the tokens before every block, and the residual stream too (older weights).
+        pretrained_grid: side of the grid that rotations are stretched to.
+        rms_norm, norm_eps, residual_in_fp32: RMSNorm or LayerNorm; keep the stream in float32 under autocast.
+        dt_init: start of the backward branch's step sizes: 'mamba' as the forward one's, or 'published' (softplus(0)).
+        features: what a map is: 'mixer' the block's output without its residual, 'residual' the stream after it.
+        last_feature: with 'residual', what the last block gives: 'mixer', 'add' (the stream) or 'norm' (normed too).
+        drop_rate, pos_drop_rate, drop_path_rate: before the head, after the position embedding, stochastic depth.
+        num_classes, in_chans: as in timm; global_pool: 'avg', 'last', 'max' (of the logits), '' (logits per token).
+        features_only, out_indices, out_norms: the dense-prediction form. `out_indices` counts blocks, None means the
+            last of each quarter; `out_norms` adds a LayerNorm for each map (not published).
+    """
+
+    # the necks that the published dense models keep inside the backbone
+    head_prefixes = ('head.', 'norm_f.', 'fpn1.', 'fpn2.', 'fpn3.', 'fpn4.', 'simfp_')
+
+    def __init__(
+        self,
+        embed_dim: int = 192,
+        depth: int = 24,
+        patch_size: int = 16,
+        stride: int | None = None,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: float = 2.0,
+        dt_rank: int | str = 'auto',
+        divide_out: bool = True,
+        layer_scale: float | None = None,
+        img_size: int | Sequence[int] = 224,
+        class_token: str | None = 'middle',
+        keep_class_token: bool = False,
+        pos_embed: bool = True,
+        rope: bool = False,
+        rope_residual: bool = False,
+        pretrained_grid: int = 14,
+        rms_norm: bool = True,
+        norm_eps: float = 1e-5,
+        residual_in_fp32: bool = True,
+        dt_init: str = 'mamba',
+        features: str = 'mixer',
+        last_feature: str = 'add',
+        drop_rate: float = 0.0,
+        pos_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = 'avg',
+        features_only: bool = False,
+        out_indices: int | Sequence[int] | None = None,
+        out_norms: bool = False,
+    ):
+        super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
+        check_choice('features', features, FEATURES)
+        check_choice('last_feature', last_feature, LAST_FEATURES)
+        check_choice('dt_init', dt_init, DT_INITS)
+        self.features, self.last_feature, self.dt_init = features, last_feature, dt_init
+        self.pads_to_stride = features_only
+        self._assemble(
+            img_size=img_size,
+            patch_size=patch_size,
+            stride=stride or patch_size,
+            embed_dim=embed_dim,
+            mixers=[
+                BiMamba(embed_dim, d_state, d_conv, expand, dt_rank, divide_out, layer_scale) for _ in range(depth)
+            ],
+            class_token=class_token if keep_class_token or not features_only else None,
+            pos_embed=pos_embed,
+            rope=rope,
+            rope_residual=rope_residual,
+            pretrained_grid=pretrained_grid,
+            rms_norm=rms_norm,
+            norm_eps=norm_eps,
+            final_norm=features == 'residual' and last_feature == 'norm',
+            residual_in_fp32=residual_in_fp32,
+            drop_rate=drop_rate,
+            pos_drop_rate=pos_drop_rate,
+            drop_path_rate=drop_path_rate,
+            global_pool=global_pool,
+            out_indices=out_indices,
+        )
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        lecun_normal_(self.patch_embed.proj.weight)
+        nn.init.zeros_(self.patch_embed.proj.bias)
+        for block in self.layers:
+            for proj in block.mixer.each('dt_proj'):
+                nn.init.zeros_(proj.bias)
+            block.mixer.init_dt((0, 1) if self.dt_init == 'mamba' else (0,))
+            shrunk_uniform_(block.mixer.out_proj.weight, self.depth)
+        for name in ('pos_embed', *self._class_names()):
+            if getattr(self, name) is not None:
+                trunc_normal_(getattr(self, name), std=0.02)
+        if not self.features_only:
+            self._init_head()
+
+    def rope_tables(self, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Computed for the grid at hand, each side stretched to the pre-training grid."""
+        return rotation_tables(grid, self.embed_dim, self.pretrained_grid, self.patch_embed.proj.weight.device)
+
+    def tap(self, i: int, state, grid: Grid) -> Tensor:
+        """The map of block i, see `features` and `last_feature`."""
+        h, stream, joined, _ = state
+        if self.features == 'residual' and joined is not None:
+            return self.patches(joined, grid)
+        if self.features == 'mixer' or self.last_feature == 'mixer':
+            return self.patches(h, grid)
+        out = stream + h
+        return self.patches(self.final_norm(out) if self.last_feature == 'norm' else out, grid)
+
+
+def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: Vim) -> dict[str, Tensor]:
+    """The released names are this project's; position embeddings of another grid are resized, rotations recomputed.
+
+    A table that fits this very image size at another stride is left as it is, and so refused: it belongs to another
+    variant. To start a stride-8 model from stride-16 weights, as its authors did, resize the table first::
+
+        state['pos_embed'] = create_model('vim_tiny', pretrained=FILE, img_size=432).state_dict()['pos_embed']
+
+    where 432 = 16 * 27 gives the grid of the stride-8 model at 224.
+    """
+    state_dict = {k: v for k, v in state_dict.items() if not k.startswith('rope.')}
+    if _has_other_stride(state_dict, model):
+        return state_dict
+    return model.adapt_positions(state_dict, drop_class=model.features_only)
+
+
+def _has_other_stride(state_dict: dict[str, Tensor], model: Vim) -> bool:
+    table = state_dict.get('pos_embed')
+    if table is None or model.features_only:
+        return False
+    grid = square_grid(table.shape[1] - ('cls_token' in state_dict))
+    others = {16: 8, 8: 16}
+    return (
+        grid is not None
+        and grid != model.grid
+        and grid == grid_size(model.img_size, model.patch_size, others.get(model.stride, model.stride))
+    )
+
+
+def _stride8(**numbers) -> dict:
+    """Patches of 16 x 16 that overlap by half, from a fine-tuning at four times as many tokens."""
+    return dict(stride=8, **numbers)
+
+
+@register_variant(Vim)
+def vim_tiny():
+    """Vim-T, 7.1 M parameters."""
+    return dict(embed_dim=192, depth=24)
+
+
+@register_variant(Vim)
+def vim_small():
+    """Vim-S, 25.8 M parameters."""
+    return dict(embed_dim=384, depth=24)
+
+
+@register_variant(Vim)
+def vim_base():
+    """Vim-B, 97.6 M parameters."""
+    return dict(embed_dim=768, depth=24)
+
+
+@register_variant(Vim)
+def vim_tiny_stride8():
+    """Vim-T+, 7.3 M parameters."""
+    return _stride8(embed_dim=192, depth=24)
+
+
+@register_variant(Vim)
+def vim_small_stride8():
+    """Vim-S+, 26.0 M parameters."""
+    return _stride8(embed_dim=384, depth=24)
+
+
+@register_variant(Vim)
+def test_vim():
+    """A micro model for tests."""
+    return dict(embed_dim=48, depth=4, img_size=64)
