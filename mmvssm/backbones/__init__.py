@@ -1,6 +1,6 @@
 """One file a family; importing this package registers every variant."""
 
-from . import efficientvmamba, heracles, localvim, localvmamba, vim, vmamba
+from . import efficientvmamba, heracles, localvim, localvmamba, vil, vim, vmamba
 from ._factory import create_model, identify, list_models, load_weights
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     'load_weights',
     'localvim',
     'localvmamba',
+    'vil',
     'vim',
     'vmamba',
 ]

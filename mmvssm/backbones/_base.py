@@ -59,13 +59,15 @@ class Backbone(nn.Module):
     Attributes:
         head_prefixes: state-dict prefixes that only the classifier has; a feature model drops them on load.
         fresh_prefixes: prefixes that dense prediction adds, absent from ImageNet files.
-        first_conv, classifier: parameter-path prefixes for timm's default config.
+        first_conv, classifier_name: parameter-path prefixes for timm's default config.
+        extra_classifiers: further linear layers whose size is the number of classes.
     """
 
     head_prefixes: tuple[str, ...] = ()
     fresh_prefixes: tuple[str, ...] = ()
     first_conv: str = ''
     classifier_name: str = ''
+    extra_classifiers: tuple[str, ...] = ()
 
     def __init__(self, *, num_classes: int, in_chans: int, features_only: bool, out_norms: bool):
         super().__init__()

@@ -161,7 +161,7 @@ def _match(model: nn.Module, state: dict[str, Tensor]):
     if model.features_only:
         droppable, optional = [prefix + '*' for prefix in model.head_prefixes], fresh
     else:
-        head = [model.classifier_name + '.*']
+        head = [f'{name}.*' for name in (model.classifier_name, *model.extra_classifiers)]
         new_head = model.num_classes == 0 or _other_classes(model, expected, converted)
         droppable, optional = [*fresh, *(head if new_head else [])], head if new_head else []
     return weights.sort_keys(expected, converted, droppable=droppable, optional=optional), converted
