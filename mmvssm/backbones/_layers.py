@@ -141,7 +141,7 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
 
 def init_linear(module: nn.Module) -> None:
     """Truncated normal of std 0.02 for linear weights, zero biases; convolutions keep torch's default."""
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and not module.weight.is_meta:  # on the meta device it is slow and vain
         trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

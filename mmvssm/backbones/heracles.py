@@ -352,12 +352,14 @@ class Heracles(HierarchicalBackbone):
 
 def init_weights(module: nn.Module) -> None:
     """Linear: truncated normal of std 0.02; convolutions: normal, by the fan-out of a group; no biases."""
+    if not isinstance(module, nn.Linear | nn.Conv2d) or module.weight.is_meta:
+        return
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight, std=0.02)
-    elif isinstance(module, nn.Conv2d):
+    else:
         fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
         nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
-    if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+    if module.bias is not None:
         nn.init.zeros_(module.bias)
 
 
