@@ -84,6 +84,7 @@ class RescalePyramid(BaseModule):
         return tuple(level(x) for level, x in zip((self.fpn1, self.fpn2, self.fpn3, self.fpn4), maps))
 
 
+@register
 class ChannelNorm(nn.Module):
     """LayerNorm over the channels of (B, C, H, W)."""
 

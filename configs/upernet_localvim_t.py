@@ -1,0 +1,21 @@
+"""UperNet with LocalVim-T, ADE20K. Published: 43.4 mIoU, 44.4 multi-scale (paper). No segmentor was released.
+
+Four maps of stride 16 and no neck, as published, but with RMSNorm blocks, which keep the meaning of the pre-trained
+weights (the released config builds LayerNorm).
+"""
+
+_base_ = ['_base_/upernet_ade20k_160k.py']
+pretrained = 'https://github.com/hunto/LocalMamba/releases/download/v1.0.0/local_vim_tiny.ckpt'
+model = dict(
+    backbone=dict(
+        type='mmvssm.LocalVim',
+        arch='tiny',
+        img_size=512,
+        out_indices=(4, 9, 14, 19),
+        drop_path_rate=0.1,
+        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+    ),
+    decode_head=dict(in_channels=[192, 192, 192, 192]),
+    auxiliary_head=dict(in_index=3, in_channels=192),
+)
+optim_wrapper = dict(constructor='LayerDecayOptimWrapperConstructor', paramwise_cfg=dict(_delete_=True))

@@ -1,0 +1,34 @@
+"""UperNet with Vim-T, ADE20K, 60k iterations of 32 images. Published: 41.0 mIoU (quoted, unverified). No segmentor
+was released. The maps are the blocks' outputs without their residuals, as published.
+The published layer-wise decay named parameters that do not exist, so it had no effect; here there is none.
+"""
+
+_base_ = ['_base_/upernet_ade20k_160k.py']
+pretrained = 'https://huggingface.co/hustvl/Vim-tiny-midclstok/resolve/main/vim_t_midclstok_76p1acc.pth'
+model = dict(
+    backbone=dict(
+        type='mmvssm.Vim',
+        arch='tiny',
+        img_size=512,
+        features='mixer',
+        out_indices=(5, 11, 17, 23),
+        out_norms=False,
+        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+    ),
+    neck=dict(type='mmvssm.RescalePyramid', in_channels=192, norm_cfg=dict(type='SyncBN')),
+    decode_head=dict(in_channels=[192, 192, 192, 192], channels=192),
+    auxiliary_head=dict(in_channels=192),
+    test_cfg=dict(mode='slide', crop_size=(512, 512), stride=(341, 341)),
+)
+optim_wrapper = dict(
+    optimizer=dict(lr=2e-4, weight_decay=0.1),
+    constructor='LayerDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(_delete_=True),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
+    dict(type='PolyLR', eta_min=0.0, power=1.0, by_epoch=False, begin=1500, end=60000),
+]
+train_dataloader = dict(batch_size=8)
+train_cfg = dict(max_iters=60000)
+auto_scale_lr = dict(base_batch_size=32)
