@@ -4,6 +4,6 @@ from mmvssm.openmmlab import compat
 
 compat.install()  # before anything imports mmcv.ops
 
-from mmvssm.openmmlab import backbones, loading, necks, optim, visualizers  # noqa: E402
+from mmvssm.openmmlab import backbones, checkpoint, hooks, loading, necks, optim, visualizers  # noqa: E402
 
 __all__ = ['backbones', 'checkpoint', 'compat', 'hooks', 'loading', 'necks', 'optim', 'visualizers']
