@@ -6,6 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
+from .triton_backward import gradient_sweep, gradients
 from .triton_forward import carry, sweep
 
 
@@ -29,6 +30,14 @@ def carries_shape(b, d, K, N, S) -> tuple:
 
 def sweep_tile(N: int) -> Tile:
     return Tile(32, 32, 1) if N == 1 else Tile(16, 32, 4 if N <= 16 else 8)
+
+
+def gradient_tile(N: int) -> Tile:
+    """Rows are sub-chunks of `SUB_CHUNK` steps."""
+    return Tile(4, 32, 4)
+
+
+SUB_CHUNK = 16
 
 
 def _row(tensor: Tensor) -> Tensor:
@@ -98,6 +107,29 @@ class _Scan:
             N=self.N, BC=rows, BD=channels, REVERSE=reverse, num_warps=4,
         )  # fmt: skip
 
+    def run_gradient_sweep(self, dy, grads, deltas) -> None:
+        tile = sweep_tile(self.N)
+        grid = self.b * self.K * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
+        gradient_sweep[(grid,)](
+            self.dt, self.A, self.C, self.bias, self.weight, self.index, dy, grads, deltas,
+            self.index.stride(0), *_strides(self.dt), *_strides(self.C), *_strides(dy),
+            self.d, self.rank, self.K, self.steps, self.num_chunks,
+            NP=self.np, T=self.T, BS=tile.rows, BD=tile.channels, **self.constants, num_warps=tile.warps,
+        )  # fmt: skip
+
+    def run_gradients(
+        self, dy, states, grads, outputs, tile: Tile, first, directions, parts, blocks, accumulate, atomic
+    ) -> None:
+        grid = self.b * directions * parts * -(-self.d // tile.channels)
+        gradients[(grid,)](
+            self.x, self.dt, self.A, self.B, self.C, self.D, self.bias, self.weight, self.index, dy, states, grads,
+            *outputs, self.index.stride(0), *_strides(self.x), *_strides(self.dt), *_strides(self.B),
+            *_strides(self.C), *_strides(dy), *_strides(outputs[0]), 0 if atomic else self.b * self.L,
+            self.L, self.d, self.rank, self.K, first, directions, self.steps, self.num_chunks, parts, blocks,
+            NP=self.np, T=self.T, BT=SUB_CHUNK, BS=tile.rows, BD=tile.channels, **self.constants, HAS_D=self.has_D,
+            ACCUMULATE=accumulate, ATOMIC=atomic, num_warps=tile.warps,
+        )  # fmt: skip
+
 
 def forward(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, out_dtype, save):
     """See `op`."""
@@ -121,3 +153,41 @@ def forward(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, mer
     for first in range(K) if one_by_one else (0,):
         scan.run_sweep(states, states, y, first, 1 if one_by_one else K, enter, one_by_one)
     return y.to(out_dtype), states if save else states.new_empty(0)
+
+
+def backward(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge):
+    """See `op`. Bitwise-equal over runs where torch.use_deterministic_algorithms asks for it, else by atomics."""
+    scan = _Scan(x, dt, A, B, C, D, dt_bias, dt_weight, index, softplus)
+    b, L, d, K, N, R = scan.b, scan.L, scan.d, scan.K, scan.N, scan.rank
+    inputs = (x, dt, A, B, C, D, dt_bias, dt_weight)
+    if b * L * d == 0 or scan.steps == 0:
+        return tuple(x.new_empty(0) if z is None else z.new_zeros(z.shape) for z in inputs)
+    dy = _row(dy)
+    entering = carries.new_zeros(carries.shape)
+    if scan.num_chunks > 1:
+        deltas = carries.new_empty(b, K, scan.num_chunks, d)
+        scan.run_gradient_sweep(dy, entering, deltas)
+        scan.run_carry(entering, deltas, True)
+    tile = gradient_tile(N)
+    atomic = not torch.are_deterministic_algorithms_enabled()
+    shares = 1 if atomic else -(-d // tile.channels)
+    blocks = -(-scan.steps // (tile.rows * SUB_CHUNK))
+    parts = min(blocks, 32)
+    shared = x.dim() == 3 and K > 1
+    zeros = carries.new_zeros
+    dx = zeros(x.shape) if shared else x.new_zeros(x.shape)
+    ddt = zeros(shares, b, L, K, R) if R else dt.new_zeros(dt.shape)
+    dB, dC = zeros(shares, b, L, K, N), zeros(shares, b, L, K, N)
+    dA, dD, dbias, dweight = (zeros(b, parts, K, *z) for z in ((N, d), (d,), (d,), (R, d)))
+    for first in range(K) if shared else (0,):
+        scan.run_gradients(
+            dy, carries, entering, (dx, ddt, dB, dC, dA, dD, dbias, dweight), tile, first, 1 if shared else K,
+            parts, -(-blocks // parts), shared, atomic,
+        )  # fmt: skip
+    grads = (
+        dx, ddt.sum(0) if R else ddt, dA.sum((0, 1)).mT, dB.sum(0), dC.sum(0), dD.sum((0, 1)), dbias.sum((0, 1)),
+        dweight.sum((0, 1)).mT,
+    )  # fmt: skip
+    return tuple(
+        x.new_empty(0) if z is None else grad.to(z.dtype).contiguous() for z, grad in zip(inputs, grads)
+    )
