@@ -1,5 +1,6 @@
 """Published checkpoints: where they are, how they are read without running what they hold, which keys fit."""
 
+from .convert import convert
 from .download import download, fetch
 from .errors import (
     CheckpointError,
@@ -11,7 +12,7 @@ from .errors import (
 )
 from .match import KeyReport, Weights, fit, fits, sort_keys, unwrap
 from .published import PUBLISHED, Checkpoint, Result, default_checkpoint, list_checkpoints, results, state
-from .read import read_checkpoint
+from .read import local_path, read_checkpoint
 
 __all__ = [
     'PUBLISHED',
@@ -25,12 +26,14 @@ __all__ = [
     'Result',
     'UnsafePickleError',
     'Weights',
+    'convert',
     'default_checkpoint',
     'download',
     'fetch',
     'fit',
     'fits',
     'list_checkpoints',
+    'local_path',
     'read_checkpoint',
     'results',
     'sort_keys',

@@ -21,7 +21,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from .errors import CheckpointError, DownloadError
-from .published import PUBLISHED, Checkpoint
+from .published import PUBLISHED, Checkpoint, find
 from .read import local_path, scan
 
 CHUNK = 1 << 20
@@ -56,16 +56,10 @@ def cache_path(url: str, cache_dir=None) -> Path:
 def fetch(checkpoint: Checkpoint | str, *, cache_dir=None, progress: bool = True) -> Path:
     """Path of a published checkpoint, downloaded where it is not there yet.
 
-    checkpoint: an entry of PUBLISHED or its name.
-    Raises ValueError for an unknown name (near ones are listed), DownloadError where the file cannot be had.
+    checkpoint: an entry of PUBLISHED, its name, or a variant's name for its ImageNet weights.
+    Raises ValueError for a name without weights (near ones are listed), DownloadError where the file cannot be had.
     """
-    if isinstance(checkpoint, str):
-        if checkpoint not in PUBLISHED:
-            import difflib
-
-            near = difflib.get_close_matches(checkpoint, PUBLISHED, n=4, cutoff=0.4) or list(PUBLISHED)
-            raise ValueError(f'unknown checkpoint {checkpoint!r}; did you mean {", ".join(near)}?')
-        checkpoint = PUBLISHED[checkpoint]
+    checkpoint = find(checkpoint) if isinstance(checkpoint, str) else checkpoint
     return download(checkpoint.url, cache_dir=cache_dir, sha256=checkpoint.sha256, progress=progress)
 
 

@@ -28,6 +28,7 @@ SWAPPED = 'ema_state_dict'
 # What data-parallel and compiled models and torch's checkpoint wrappers put into names; no module of ours.
 NOISE = re.compile(r'(^|(?<=\.))(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
 COUNTERS = ('n_averaged', 'steps')
+BUFFERS = re.compile(r'(running_mean|running_var|num_batches_tracked|freqs_cos|freqs_sin)$')
 PARTS = ('backbone.net.', 'backbone.', 'encoder.', 'model.', 'network.', 'net.')
 
 
@@ -37,11 +38,18 @@ class Weights(dict):
     wrapper: the keys that led to it ('model_ema', 'state_dict'; '' for a bare dict)
     prefix: what was cut off in front of the names ('module.', 'backbone.')
     dropped: names of the entries left out (a detector's neck and heads; entries that are not tensors)
+    sources: name -> name in the file
     """
 
-    def __init__(self, tensors=(), wrapper='', prefix='', dropped=()):
+    def __init__(self, tensors=(), wrapper='', prefix='', dropped=(), sources=None):
         super().__init__(tensors)
         self.wrapper, self.prefix, self.dropped = wrapper, prefix, list(dropped)
+        self.sources = dict(sources) if sources is not None else {name: name for name in self}
+
+    @property
+    def num_params(self) -> int:
+        """Elements of the weights; running statistics and rotary tables are not counted."""
+        return sum(value.numel() for name, value in self.items() if not BUFFERS.search(name))
 
 
 def unwrap(obj, prefer_ema='auto'):
@@ -130,7 +138,8 @@ def _strip(weights):
         raise CheckpointError(
             f'the checkpoint holds {double!r} twice, with and without a prefix.\nSave one of the two models alone.'
         )
-    return Weights(taken, weights.wrapper, prefix, weights.dropped + dropped)
+    sources = {new: name for name, new in names.items()}
+    return Weights(taken, weights.wrapper, prefix, weights.dropped + dropped, sources)
 
 
 @dataclass

@@ -5,6 +5,7 @@ checksums; a downloaded file is checked by its content instead (`num_params`, an
 is that of the repository: none states one for its weights alone.
 """
 
+import difflib
 from dataclasses import dataclass, field
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -440,6 +441,19 @@ def list_checkpoints(model: str | None = None, task: str | None = None) -> list[
         raise ValueError(f'task={task!r} is not known; allowed: {", ".join(tasks)}')
     found = PUBLISHED.values()
     return [c for c in found if c.model.startswith(model or '') and task in (None, c.task)]
+
+
+def find(name: str) -> Checkpoint:
+    """The checkpoint of that name, or the default one of the variant of that name.
+
+    Raises ValueError: the variant's state where it has no weights, near names for an unknown name.
+    """
+    if found := PUBLISHED.get(name) or default_checkpoint(name):
+        return found
+    if results(name) or name in NOTES:
+        raise ValueError(f'{name}: {state(name)}' + (f'; {NOTES[name]}' if name in NOTES else ''))
+    near = difflib.get_close_matches(name, PUBLISHED, n=4, cutoff=0.4) or list(PUBLISHED)
+    raise ValueError(f'unknown checkpoint {name!r}; did you mean {", ".join(near)}?')
 
 
 def default_checkpoint(model: str) -> Checkpoint | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from . import inert
+from .convert import restore
 from .errors import CheckpointError, DamagedFileError, NotACheckpointError, UnsafePickleError
 
 OTHER_FILES = [
@@ -137,7 +138,9 @@ def _read_safetensors(path, names_only=False):
     try:
         with safe_open(path, framework='pt') as file:
             order = file.offset_keys() if hasattr(file, 'offset_keys') else file.keys()
-            return {name: None if names_only else file.get_tensor(name) for name in order}
+            if names_only:
+                return dict.fromkeys(order)
+            return restore(file.metadata(), {name: file.get_tensor(name) for name in order})
     except Exception as error:  # SafetensorError, and whatever a damaged header leads to
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise DamagedFileError(
