@@ -215,7 +215,7 @@ class BackboneContract:
             model.reset_classifier(11)
             assert model(x).shape == (2, 11)
             model.reset_classifier(0)
-            assert model(x).shape == (2, model.num_features)
+            assert model(x).shape == (2, model.head_hidden_size)
         assert isinstance(model.get_classifier(), nn.Identity)
 
     def test_default_config_names_real_modules(self):
