@@ -4,6 +4,7 @@ import difflib
 import functools
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -199,14 +200,27 @@ def _mismatch_message(model: nn.Module, state: dict[str, Tensor], report: weight
 def identify(state: dict[str, Tensor]) -> list[str]:
     """Names of the registered variants that a bare state dict fits, classifier or backbone alone.
 
-    Every variant is built on the meta device and compared by names and shapes, so this takes a few seconds.
+    Every variant of the families whose names it has is built on the meta device and compared by names and shapes,
+    so this takes a second or two.
     """
     shapes = {k: torch.empty(v.shape, device='meta') for k, v in state.items()}
-    return [name for name in list_models() if _fits(name, shapes)]
+    families = {entry.cls: name for name, entry in _entrypoints.items() if name.startswith('test_')}
+    candidates = [cls for cls, micro in families.items() if _same_names(micro, shapes)]
+    return [name for name in list_models() if _entrypoints[name].cls in candidates and _fits(name, shapes)]
+
+
+def _same_names(micro: str, state: dict[str, Tensor]) -> bool:
+    """Whether most names, whatever their numbers, are those of a family's micro variant."""
+    model = _meta_model(micro)
+    try:
+        names = {re.sub(r'\d+', '#', name) for name in _filter_fn(model)(dict(state), model)}
+    except (KeyError, RuntimeError, ValueError):  # another family's filter met keys that it does not know
+        return False
+    return 2 * len(names & {re.sub(r'\d+', '#', name) for name in model.state_dict()}) > len(names)
 
 
 def _fits(name: str, state: dict[str, Tensor]) -> bool:
-    for kwargs in ({}, dict(features_only=True)):
+    for kwargs in ({}, dict(features_only=True), dict(features_only=True, out_norms=True)):
         try:
             report, _ = _match(_meta_model(name, **kwargs), state)
         except (KeyError, RuntimeError, ValueError):  # another family's filter met keys that it does not know
