@@ -219,7 +219,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: Vim) -> dict[str,
 
 def _has_other_stride(state_dict: dict[str, Tensor], model: Vim) -> bool:
     table = state_dict.get('pos_embed')
-    if table is None or model.features_only:
+    if table is None or table.ndim != 3:
         return False
     grid = square_grid(table.shape[1] - ('cls_token' in state_dict))
     others = {16: 8, 8: 16}
