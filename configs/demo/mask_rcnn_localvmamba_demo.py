@@ -4,13 +4,14 @@ _base_ = ['../_base_/mask_rcnn_coco_1x.py']
 data_root = 'data/demo/'
 classes = ('disc', 'square', 'triangle', 'star', 'ring')
 width = 64
+norm_cfg = dict(type='GN', num_groups=8)  # from scratch, heads without norms hardly learn
 model = dict(
     backbone=dict(
         _delete_=True,
         type='mmvssm.LocalVMamba',
         depths=(1, 1, 2, 1),
         dims=(24, 48, 96, 192),
-        d_state=4,
+        d_state=1,
         ssm_ratio=1.0,
         directions=[
             ['h', 'v', 'h_flip', 'v_flip'],
@@ -21,36 +22,45 @@ model = dict(
         ],
         out_indices=(0, 1, 2, 3),
     ),
-    neck=dict(in_channels=[24, 48, 96, 192], out_channels=width),
+    neck=dict(in_channels=[24, 48, 96, 192], out_channels=width, norm_cfg=norm_cfg),
     rpn_head=dict(in_channels=width, feat_channels=width, anchor_generator=dict(scales=[4])),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=width),
-        bbox_head=dict(in_channels=width, fc_out_channels=256, num_classes=5),
-        mask_roi_extractor=dict(out_channels=width),
-        mask_head=dict(in_channels=width, conv_out_channels=width, num_convs=2, num_classes=5),
+        bbox_roi_extractor=dict(out_channels=width, roi_layer=dict(sampling_ratio=1)),
+        bbox_head=dict(
+            type='ConvFCBBoxHead',
+            num_shared_convs=1,
+            num_shared_fcs=1,
+            conv_out_channels=width,
+            in_channels=width,
+            fc_out_channels=256,
+            num_classes=5,
+            norm_cfg=norm_cfg,
+        ),
+        mask_roi_extractor=dict(out_channels=width, roi_layer=dict(sampling_ratio=1)),
+        mask_head=dict(in_channels=width, conv_out_channels=width, num_convs=2, num_classes=5, norm_cfg=norm_cfg),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=128)),
-        rpn_proposal=dict(nms_pre=500, max_per_img=200),
-        rcnn=dict(sampler=dict(num=64)),
+        rpn_proposal=dict(nms_pre=200, max_per_img=100),
+        rcnn=dict(sampler=dict(num=48)),
     ),
-    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)),
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='Resize', scale=(128, 128), keep_ratio=True),
+    dict(type='Resize', scale=(96, 96), keep_ratio=True),
     dict(type='RandomFlip', prob=[0.35, 0.35], direction=['horizontal', 'vertical']),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(128, 128), keep_ratio=True),
+    dict(type='Resize', scale=(96, 96), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=1,
     dataset=dict(
         data_root=data_root,
@@ -75,7 +85,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-epochs = 20
+epochs = 12
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=10))
 param_scheduler = [

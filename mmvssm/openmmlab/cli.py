@@ -22,15 +22,16 @@ class UsageError(ValueError):
     """A command line that cannot work; the message says what to give instead."""
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """The flags that mmdet's and mmseg's tools have in common, and `--data`."""
+def parser(description: str, config: str | None = None, data_set: str | None = None) -> argparse.ArgumentParser:
+    """The flags that mmdet's and mmseg's tools have in common, and `--data`; with defaults for config and data set."""
     epilog = f'Errors in the input are told in a line or two; {DEBUG}=1 shows the traceback as well.'
     flags = argparse.ArgumentParser(description=description, epilog=epilog)
-    flags.add_argument('config', help='config file')
+    flags.add_argument('config', help='config file', default=config, nargs=None if config is None else '?')
     flags.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
     flags.add_argument(
         '--data',
         metavar='DIR',
+        default=data_set,
         help="read the data set in DIR (COCO's layout for detectors, ADE20K's for segmentors; classes are taken "
         'from it), or "demo": the embedded one',
     )
