@@ -5,7 +5,7 @@ import sys
 
 import mmvssm
 from mmvssm import weights
-from mmvssm.backbones._factory import identify
+from mmvssm.backbones import identify
 from mmvssm.weights import info, published
 
 EPILOG = """examples:

@@ -375,7 +375,8 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
     for key, value in state_dict.items():
         key = re.sub(r'(block[12]\.\d+\.attn)\.conv\.', r'\1.local_ssm.conv.', key)
         like = own.get(key)
-        if key.endswith('.local_ssm.conv.weight') and like is not None and 2 * value.shape[0] == like.shape[0]:
+        gain = state_dict.get(key.removesuffix('local_ssm.conv.weight') + 'weight')
+        if key.endswith('.local_ssm.conv.weight') and gain is not None and 2 * value.shape[0] == gain.shape[0]:
             raise CheckpointError(
                 f'{key} has {value.shape[0]} channels, half of what works: the released model file as it stands\n'
                 'builds it so and cannot run; no trained weights can have this shape'

@@ -69,7 +69,7 @@ def verify(path: Path, checkpoint: Checkpoint, identify: Callable[[dict], list[s
         problem = f'its SHA-256 is {found}, not {checkpoint.sha256}'
     elif checkpoint.model not in (fits := identify(weights)):
         problem = f'it fits {" or ".join(fits) or "no registered variant"}, not {checkpoint.model}'
-    elif checkpoint.num_params not in (None, weights.num_params):
+    elif checkpoint.num_params != weights.num_params:
         problem = f'it holds {weights.num_params:,} parameters, not {checkpoint.num_params:,}'
     elif bad := not_finite(weights):
         problem = f'{len(bad)} tensors hold NaN or infinity ({bad[0]}, ...)'

@@ -38,7 +38,7 @@ class Result:
 class Checkpoint(Result):
     """A published file and its result.
 
-    num_params: elements of the file's weights, buffers aside (a detector's: its backbone's); None where not counted
+    num_params: elements of the file's weights, buffers aside (a detector's: its backbone's)
     sha256: None, since no authors give one
     default: whether `pretrained=True` takes it
     """
@@ -46,7 +46,7 @@ class Checkpoint(Result):
     name: str
     url: str
     license: str
-    num_params: int | None = None
+    num_params: int
     sha256: str | None = None
     default: bool = False
     input_size: tuple[int, int] = (224, 224)
@@ -187,12 +187,20 @@ for _model, _params, _flops, _single, _multi, _what in _VMAMBA_SEGMENTORS:
 _LOCALMAMBA = 'https://github.com/hunto/LocalMamba/releases/download/v1.0.0/'
 _REPRINT = 'from reprints of the paper in later work, not from the repository'
 
-for _name, _top1, _path in (
-    ('localvim_tiny.in1k', 76.2, 'local_vim_tiny.ckpt'),
-    ('localvim_tiny_midcls.in1k', 77.8, 'local_vim_tiny_middle_cls_token.ckpt'),
-    ('localvmamba_small.in1k', 83.7, 'local_vssm_small.ckpt'),
+for _name, _top1, _params, _path in (
+    ('localvim_tiny.in1k', 76.2, 7_994_152, 'local_vim_tiny.ckpt'),
+    ('localvim_tiny_midcls.in1k', 77.8, 7_994_536, 'local_vim_tiny_middle_cls_token.ckpt'),
+    ('localvmamba_small.in1k', 83.7, 49_748_536, 'local_vssm_small.ckpt'),
 ):
-    _file(_name, task='imagenet', metrics={'top1': _top1}, url=_LOCALMAMBA + _path, license='Apache-2.0', default=True)
+    _file(
+        _name,
+        task='imagenet',
+        metrics={'top1': _top1},
+        url=_LOCALMAMBA + _path,
+        license='Apache-2.0',
+        num_params=_params,
+        default=True,
+    )
 
 RESULTS += [
     Result(model='localvmamba_tiny', task='imagenet', metrics={'top1': 82.7}),
@@ -318,21 +326,21 @@ _STRIDE16 = (
     "the hub's entry for this model links the stride-16 weights; 80.0 belongs to a file that is not linked anywhere"
 )
 
-# name: top-1, file, default
-for _name, _top1, _path, _default in (
-    ('vil2_tiny.e800_in1k', 78.3, 'vil2_tiny16_e800_in1k.th', True),
-    ('vil2_tiny.e400_in1k', 77.2, 'vil2_tiny16_e400_in1k.th', False),
-    ('vil2_small.e400_in1k', 81.5, 'vil2_small16_e400_in1k.th', True),
-    ('vil2_base.e400_in1k', 82.4, 'vil2_base16_e400_in1k.th', True),
-    ('vil_tiny.e800_in1k', 77.3, 'vil_tiny16_e800_in1k.th', True),
-    ('vil_tiny.e400_in1k', 76.1, 'vil_tiny16_e400_in1k.th', False),
-    ('vil_tinyplus.e800_in1k', 78.1, 'vil_tinyplus16_e800_in1k.th', True),
-    ('vil_tinyplus.e400_in1k', 77.2, 'vil_tinyplus16_e400_in1k.th', False),
-    ('vil_small.e400_in1k', 80.7, 'vil_small16_e400_in1k.th', True),
-    ('vil_smallplus.e400_in1k', 80.9, 'vil_smallplus16_e400_in1k.th', True),
-    ('vil_base.e400_in1k', 81.6, 'vil_base16_e400_in1k.th', True),
-    ('vil_smallplus_stride8.e400_in1k', 82.2, 'vil_smallplus16_e400_in1k_stride8.th', True),
-    ('vil_base_stride8.e400_in1k', 82.7, 'vil_base16_e400_in1k_stride8.th', True),
+# name: top-1, parameters, file, default
+for _name, _top1, _params, _path, _default in (
+    ('vil2_tiny.e800_in1k', 78.3, 6_391_528, 'vil2_tiny16_e800_in1k.th', True),
+    ('vil2_tiny.e400_in1k', 77.2, 6_391_528, 'vil2_tiny16_e400_in1k.th', False),
+    ('vil2_small.e400_in1k', 81.5, 23_398_696, 'vil2_small16_e400_in1k.th', True),
+    ('vil2_base.e400_in1k', 82.4, 89_263_528, 'vil2_base16_e400_in1k.th', True),
+    ('vil_tiny.e800_in1k', 77.3, 6_088_360, 'vil_tiny16_e800_in1k.th', True),
+    ('vil_tiny.e400_in1k', 76.1, 6_088_360, 'vil_tiny16_e400_in1k.th', False),
+    ('vil_tinyplus.e800_in1k', 78.1, 7_277_840, 'vil_tinyplus16_e800_in1k.th', True),
+    ('vil_tinyplus.e400_in1k', 77.2, 7_277_840, 'vil_tinyplus16_e400_in1k.th', False),
+    ('vil_small.e400_in1k', 80.7, 22_792_360, 'vil_small16_e400_in1k.th', True),
+    ('vil_smallplus.e400_in1k', 80.9, 24_628_664, 'vil_smallplus16_e400_in1k.th', True),
+    ('vil_base.e400_in1k', 81.6, 88_050_856, 'vil_base16_e400_in1k.th', True),
+    ('vil_smallplus_stride8.e400_in1k', 82.2, 24_628_664, 'vil_smallplus16_e400_in1k_stride8.th', True),
+    ('vil_base_stride8.e400_in1k', 82.7, 88_050_856, 'vil_base16_e400_in1k_stride8.th', True),
 ):
     _file(
         _name,
@@ -340,6 +348,7 @@ for _name, _top1, _path, _default in (
         metrics={'top1': _top1},
         url=_VIL + _path,
         license='Apache-2.0 or MIT',
+        num_params=_params,
         crop_pct=1.0,
         default=_default,
     )
