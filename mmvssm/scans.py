@@ -176,6 +176,14 @@ def write(y: Tensor, orders: Orders) -> Tensor:
     return _take(flat, torch.where(step == S, K * S, own))
 
 
+def write_each(y: Tensor, orders: Orders) -> Tensor:
+    """As `write`, for outputs that lie step by step, y (B, S, K, ...): (B, L, K, ...)."""
+    K, S = orders.index.shape
+    step = _inverse(orders).t()
+    own = step * K + torch.arange(K, device=step.device)
+    return _take(y.reshape(y.shape[0], S * K, *y.shape[3:]), torch.where(step == S, S * K, own))
+
+
 def merge(y: Tensor, orders: Orders) -> Tensor:
     """Bring y (B, K, S, ...) back to token order and add the orders up: (B, L, ...)."""
     return write(y, orders).sum(1)

@@ -91,7 +91,7 @@ class MultiMamba(Directions):
         x, z = self.in_proj(x).chunk(2, dim=-1)
         sequences = zip(scans.read(x, orders).unbind(1), self.each('conv'))
         u = torch.stack([F.silu(causal_conv(s, conv.weight, conv.bias)) for s, conv in sequences], dim=1)
-        y = scans.write(self.scan(u, merge=False).transpose(1, 2), orders).transpose(1, 2)
+        y = scans.write_each(self.scan(u, merge=False), orders)
         y = y * F.silu(z).unsqueeze(2)  # the gate is per token, so it may as well act after the writing back
         y = y * self.attn(y)
         return self.out_proj(y.sum(dim=2) if self.multi_scan is None else self.multi_scan(y))

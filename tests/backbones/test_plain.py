@@ -149,3 +149,20 @@ def test_causal_conv_is_the_padded_convolution(length, reverse):
     expected = F.conv1d(F.pad(sequence.mT, (3, 0)), weight, bias, groups=6).mT
     expected = expected.flip(1) if reverse else expected
     torch.testing.assert_close(causal_conv(x, weight, bias, reverse), expected)
+
+
+@pytest.mark.parametrize('reverse', [False, True], ids=['back', 'ahead'])
+def test_causal_conv_has_the_right_gradients(reverse):
+    inputs = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in [(2, 5, 3), (3, 1, 4), (3,)]]
+    torch.autograd.gradcheck(lambda x, w, b: causal_conv(x, w, b, reverse), inputs)
+    torch.autograd.gradgradcheck(lambda x, w, b: causal_conv(x, w, b, reverse), inputs)
+
+
+def test_causal_conv_trains_under_autocast():
+    conv = torch.nn.Conv1d(6, 6, 4, groups=6)
+    x = torch.randn(2, 9, 6, requires_grad=True)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        y = causal_conv(x, conv.weight, conv.bias)
+    assert y.dtype == torch.bfloat16
+    y.float().square().sum().backward()
+    assert [t.grad.dtype for t in (x, conv.weight, conv.bias)] == [torch.float32] * 3
