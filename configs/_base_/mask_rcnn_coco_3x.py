@@ -4,3 +4,4 @@ The backbone is replaced (`_delete_=True`) by the config that inherits this.
 """
 
 _base_ = ['mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py', './runtime.py']
+default_hooks = dict(checkpoint=dict(type='mmvssm.AtomicCheckpointHook'))

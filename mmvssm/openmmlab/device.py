@@ -5,9 +5,13 @@ from mmengine.config import Config
 
 
 def use_amp(cfg: Config) -> None:
-    """Mixed precision, bfloat16 unless the config names a type (state-space scans overflow float16 more easily)."""
+    """Mixed precision, bfloat16 unless the config names a type (state-space scans overflow float16 more easily).
+
+    A loss that is not finite then stops the run, and names the layer it came from.
+    """
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('dtype', 'bfloat16')
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='mmvssm.NaNWatchHook')]
 
 
 def fit_device(cfg: Config) -> list[str]:
