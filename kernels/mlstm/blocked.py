@@ -1,4 +1,4 @@
-"""Chunkwise-parallel mLSTM in PyTorch matrix products: the CPU path, and the form that is traced for export.
+"""Chunkwise-parallel mLSTM in PyTorch matrix products: the CPU path.
 
 Tokens are cut into chunks of L. With the weights exp(y_u - M_t) of `gates`, and e_c the M of chunk c's last token in
 reading order, a chunk reads itself and the state of all chunks before it (v1 is v with a column of ones, so that the
@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .gates import Gates, denominator, denominator_gradients
 from .reference import NEVER
 
 
-class _Chunk(NamedTuple):
+class Chunk(NamedTuple):
     """One chunk (leading dims b, heads), or all of them at once (b, heads, n), in at least float32."""
 
     q: Tensor  # (..., L, dh), times dh**-0.5
@@ -41,7 +40,7 @@ def forward(
     h, normaliser = q.new_empty(q.shape, dtype=dtype), q.new_empty(q.shape[:3], dtype=dtype)
     for part, state, start in _states(k, v, gates, chunk_size, reverse):
         c, _ = _chunk(q, k, v, gates, part, start, reverse)
-        y = _read(c, state).transpose(1, 2)  # (b, L, heads, dh + 1)
+        y = read(c, state).transpose(1, 2)  # (b, L, heads, dh + 1)
         normaliser[:, part] = y[..., -1]
         scale = denominator(y[..., -1], gates.m[:, part], eps).reciprocal().to(dtype)
         torch.mul(y[..., :-1], scale[..., None], out=h[:, part])
@@ -93,49 +92,26 @@ def backward(
     return dq, dk, dv, d_log_f, k_dk, dm
 
 
-def traced(q: Tensor, k: Tensor, v: Tensor, gates: Gates, *, reverse: bool, chunk_size: int, eps: float) -> Tensor:
-    """`forward` without a loop, all chunks at once and differentiable, for a length that may be symbolic.
-
-    The states come from all pairs of chunks, C_c = sum over earlier c' of exp(e_c' - e_{c-1}) KV_c', at the cost of
-    (S / L)^2 numbers a head.
-    """
-    length, dtype = q.shape[1], torch.promote_types(q.dtype, torch.float32)
-    y = _split(gates.y[..., None], chunk_size, NEVER).squeeze(-1)  # (b, heads, n, L)
-    M = _split(gates.M[..., None], chunk_size, -NEVER).squeeze(-1)  # a padded token reads nothing
-    ends = M[..., 0 if reverse else -1]  # (b, heads, n)
-    starts = F.pad(ends, (0, 1) if reverse else (1, 0), value=NEVER)
-    starts = starts[..., 1:] if reverse else starts[..., :-1]
-    q, k, v1 = (_split(x, chunk_size) for x in (q.to(dtype) * q.shape[-1] ** -0.5, k.to(dtype), _with_ones(v, dtype)))
-    c = _Chunk(q, k, v1, *_exponentials(y, M, starts, ends, reverse, dtype))
-    between = torch.exp((ends[..., None, :] - starts[..., None]).clamp(max=0).to(dtype))
-    between = between * _earlier(ends.shape[-1], reverse, q.device, dtype, diagonal=False)
-    left = (c.k * c.to_end).mT @ c.v1
-    states = (between @ left.flatten(3)).unflatten(3, left.shape[3:])
-    out = _read(c, states).movedim(1, 3).flatten(1, 2)[:, :length]  # (b, S, heads, dh + 1)
-    scale = denominator(out[..., -1], gates.m, eps).reciprocal().to(dtype)
-    return out[..., :-1] * scale[..., None]
-
-
-def _chunk(q, k, v, gates: Gates, part: slice, start: Tensor | None, reverse: bool) -> tuple[_Chunk, Tensor]:
+def _chunk(q, k, v, gates: Gates, part: slice, start: Tensor | None, reverse: bool) -> tuple[Chunk, Tensor]:
     """The chunk at `part`, and e_c (b, heads). `start` is e_{c-1}, None for the first."""
     dtype = torch.promote_types(q.dtype, torch.float32)
     y, M = gates.y[:, part].mT, gates.M[:, part].mT  # (b, heads, L)
     end = M[..., 0 if reverse else -1]
     start = torch.full_like(end, NEVER) if start is None else start
     q = q[:, part].transpose(1, 2).to(dtype) * q.shape[-1] ** -0.5
-    k, v1 = k[:, part].transpose(1, 2).to(dtype), _with_ones(v[:, part].transpose(1, 2), dtype)
-    return _Chunk(q, k, v1, *_exponentials(y, M, start, end, reverse, dtype)), end
+    k, v1 = k[:, part].transpose(1, 2).to(dtype), with_ones(v[:, part].transpose(1, 2), dtype)
+    return Chunk(q, k, v1, *exponentials(y, M, start, end, reverse, dtype)), end
 
 
-def _exponentials(y, M, start, end, reverse: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def exponentials(y, M, start, end, reverse: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """`weights`, `to_end` and `from_start` of a chunk, from float64 exponents y, M (..., L) and start, end (...)."""
     exponents = (y[..., None, :] - M[..., None]).to(dtype).clamp(max=0)  # what is masked may be positive
-    weights = torch.exp(exponents) * _earlier(y.shape[-1], reverse, y.device, dtype, diagonal=True)
+    weights = torch.exp(exponents) * earlier(y.shape[-1], reverse, y.device, dtype, diagonal=True)
     to_end = torch.exp((y - end[..., None]).to(dtype))
     return weights, to_end[..., None], torch.exp((start[..., None] - M).to(dtype))[..., None]
 
 
-def _read(c: _Chunk, state: Tensor | None) -> Tensor:
+def read(c: Chunk, state: Tensor | None) -> Tensor:
     """(..., L, dh + 1): what the chunk's tokens read of each other and of the state that enters, if any."""
     own = (c.q @ c.k.mT * c.weights) @ c.v1
     return own if state is None else own + c.from_start * (c.q @ state)
@@ -163,11 +139,11 @@ def _pass_through(k, v, y, M, state: Tensor | None, start: Tensor | None, revers
     dtype = torch.promote_types(k.dtype, torch.float32)
     end = M[:, 0 if reverse else -1]  # (b, heads)
     to_end = torch.exp((y - end[:, None]).to(dtype))
-    left = (k.to(dtype) * to_end[..., None]).permute(0, 2, 3, 1) @ _with_ones(v, dtype).transpose(1, 2)
+    left = (k.to(dtype) * to_end[..., None]).permute(0, 2, 3, 1) @ with_ones(v, dtype).transpose(1, 2)
     return left if state is None else left + _decay(start, end, dtype) * state, end
 
 
-def _earlier(size: int, reverse: bool, device: torch.device, dtype: torch.dtype, *, diagonal: bool) -> Tensor:
+def earlier(size: int, reverse: bool, device: torch.device, dtype: torch.dtype, *, diagonal: bool) -> Tensor:
     """(size, size) of 0 and 1: 1 where the column is read before the row (or is it, with `diagonal`)."""
     position = torch.arange(size, device=device)
     distance = position - position[:, None] if reverse else position[:, None] - position
@@ -179,12 +155,5 @@ def _sum_from(x: Tensor, reverse: bool) -> Tensor:
     return x.cumsum(-1) if reverse else x.flip(-1).cumsum(-1).flip(-1)
 
 
-def _with_ones(v: Tensor, dtype: torch.dtype) -> Tensor:
+def with_ones(v: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.cat([v.to(dtype), torch.ones_like(v[..., :1], dtype=dtype)], -1)
-
-
-def _split(x: Tensor, chunk_size: int, fill: float = 0.0) -> Tensor:
-    """(b, S, heads, d) -> (b, heads, n, L, d), filled up at the end of the tokens."""
-    chunks = (x.shape[1] + chunk_size - 1) // chunk_size
-    x = F.pad(x, (0, 0, 0, 0, 0, chunks * chunk_size - x.shape[1]), value=fill)
-    return x.unflatten(1, (chunks, chunk_size)).permute(0, 3, 1, 2, 4)

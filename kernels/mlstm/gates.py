@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .reference import NEVER, largest_exponent
+from .reference import largest_exponent
 
 
 class Gates(NamedTuple):
@@ -23,24 +23,17 @@ class Gates(NamedTuple):
     y: Tensor  # what a token adds:  exp(y_u - M_t) at reader t
     M: Tensor  # running maximum of y, in reading order
     m: Tensor  # the stabiliser, in absolute units
-    record: Tensor | None  # int64, the token whose y is M_t (None when traced)
+    record: Tensor  # int64, the token whose y is M_t
 
 
 def gate_terms(igate: Tensor, fgate: Tensor, *, reverse: bool) -> Gates:
     """Exponents from the gates' pre-activations, (b, S, heads) of any floating type."""
-    total, y = _totals(igate, fgate, reverse)
+    total, y = totals(igate, fgate, reverse)
     if not reverse:
         M, record = torch.cummax(y, 1)
         return Gates(y, M, total + M, record)
     M, record = (x.flip(1) for x in torch.cummax(y.flip(1), 1))
     return Gates(y, M, total + M, y.shape[1] - 1 - record)
-
-
-def gate_terms_traced(igate: Tensor, fgate: Tensor, *, reverse: bool, chunk_size: int) -> Gates:
-    """`gate_terms` without the record, in operators that ONNX has and for a length that may be symbolic."""
-    total, y = _totals(igate, fgate, reverse)
-    M = _running_max(y, reverse, chunk_size)
-    return Gates(y, M, total + M, None)
 
 
 def denominator(normaliser: Tensor, m: Tensor, eps: float) -> Tensor:
@@ -76,7 +69,8 @@ def _floor(m: Tensor) -> Tensor:
     return torch.exp((-m).clamp(max=largest_exponent(torch.float64)))
 
 
-def _totals(igate: Tensor, fgate: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
+def totals(igate: Tensor, fgate: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
+    """F and y, (b, S, heads) float64."""
     total = _sum_to(F.logsigmoid(fgate.double()), reverse)
     return total, igate.double() - total
 
@@ -84,21 +78,3 @@ def _totals(igate: Tensor, fgate: Tensor, reverse: bool) -> tuple[Tensor, Tensor
 def _sum_to(x: Tensor, reverse: bool) -> Tensor:
     """Inclusive sums along dim 1, in reading order."""
     return x.flip(1).cumsum(1).flip(1) if reverse else x.cumsum(1)
-
-
-def _running_max(y: Tensor, reverse: bool, chunk_size: int) -> Tensor:
-    """Running maximum along dim 1: doubling steps inside chunks of a fixed size, all pairs of chunks across."""
-    length = y.shape[1]
-    chunks = (length + chunk_size - 1) // chunk_size
-    y = F.pad(y, (0, 0, 0, chunks * chunk_size - length), value=NEVER).unflatten(1, (chunks, chunk_size))
-    shift = 1
-    while shift < chunk_size:
-        pad = (0, 0, 0, shift) if reverse else (0, 0, shift, 0)
-        shifted = F.pad(y, pad, value=NEVER)
-        y = torch.maximum(y, shifted[:, :, shift:] if reverse else shifted[:, :, :chunk_size])
-        shift *= 2
-    ends = y[:, :, 0 if reverse else -1]  # (b, chunks, heads)
-    order = torch.arange(chunks, device=y.device)
-    before = order[:, None] < order if reverse else order[:, None] > order  # [chunk, earlier chunk]
-    carried = torch.where(before[..., None], ends[:, None], NEVER).amax(2)
-    return torch.maximum(y, carried[:, :, None]).flatten(1, 2)[:, :length]

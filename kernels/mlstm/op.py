@@ -6,8 +6,9 @@ from torch.utils.flop_counter import register_flop_formula
 
 from ..backend import is_exporting, resolve
 from . import blocked
-from .gates import gate_gradients, gate_terms, gate_terms_traced
+from .gates import gate_gradients, gate_terms
 from .reference import mlstm_recurrent
+from .traced import mlstm_traced
 
 _TRACED_CHUNK = 64
 
@@ -54,7 +55,9 @@ def mlstm(
         with torch.autocast(q.device.type, enabled=False):
             return mlstm_recurrent(q, k, v, igate, fgate, reverse=reverse, eps=eps)
     if is_exporting():
-        return _traced(q, k, v, igate, fgate, reverse, chunk_size or _TRACED_CHUNK, eps)
+        with torch.autocast(q.device.type, enabled=False):
+            options = dict(reverse=reverse, chunk_size=chunk_size or _TRACED_CHUNK, eps=eps)
+            return mlstm_traced(q, k, v, igate, fgate, **options)
     return _mlstm(q, k, v, igate, fgate, reverse, chunk_size, eps, name)[0]
 
 
@@ -77,13 +80,6 @@ def _check(q, k, v, igate, fgate, chunk_size) -> None:
         raise ValueError(f'q, k and v must have one floating dtype; got {q.dtype}, {k.dtype} and {v.dtype}')
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f'chunk_size={chunk_size} must be at least 1')
-
-
-def _traced(q, k, v, igate, fgate, reverse, chunk_size, eps) -> Tensor:
-    """The blocked form as plain ATen operations, for export; the length may be symbolic."""
-    with torch.autocast(q.device.type, enabled=False):
-        gates = gate_terms_traced(igate, fgate, reverse=reverse, chunk_size=chunk_size)
-        return blocked.traced(q, k, v, gates, reverse=reverse, chunk_size=chunk_size, eps=eps).to(q.dtype)
 
 
 def _chunk_size(q: Tensor, chosen: int | None) -> int:
