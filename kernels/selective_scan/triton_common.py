@@ -8,12 +8,7 @@ import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
-
-
-@triton.jit
-def affine(a_left, b_left, a_right, b_right):
-    """Composition of two steps h -> a h + b, the left one first."""
-    return a_left * a_right, b_left * a_right + b_right
+LN2 = tl.constexpr(0.6931471805599453)
 
 
 @triton.jit
@@ -47,7 +42,8 @@ def step_size(z, SOFTPLUS: tl.constexpr):
     """delta of the raw step z. In float32 softplus equals z above the published threshold of 20 by itself."""
     if not SOFTPLUS:
         return z
-    return tl.maximum(z, 0.0) + log1p_unit(tl.exp2(tl.abs(z) * -LOG2E))
+    else:
+        return tl.maximum(z, 0.0) + log1p_unit(tl.exp2(tl.abs(z) * -LOG2E))
 
 
 @triton.jit
@@ -55,8 +51,9 @@ def step_size_slope(z, SOFTPLUS: tl.constexpr):
     """d delta / d z: the logistic function, accurate at both ends."""
     if not SOFTPLUS:
         return tl.full(z.shape, 1.0, tl.float32)
-    e = tl.exp2(tl.abs(z) * -LOG2E)
-    return tl.where(z >= 0, 1.0, e) / (1.0 + e)
+    else:
+        e = tl.exp2(tl.abs(z) * -LOG2E)
+        return tl.where(z >= 0, 1.0, e) / (1.0 + e)
 
 
 @triton.jit
@@ -77,9 +74,10 @@ def load_states(ptr, rows, stride, N: tl.constexpr, NP: tl.constexpr):
     """B or C of the tokens `rows` [BS], float32: [BS, 1] where N is 1, else [NP, BS, 1]."""
     if N == 1:
         return tl.load(ptr + rows * stride, mask=rows >= 0, other=0.0).to(tl.float32)[:, None]
-    n = tl.arange(0, NP)
-    mask = (rows >= 0)[None, :] & (n < N)[:, None]
-    return tl.load(ptr + rows[None, :] * stride + n[:, None], mask=mask, other=0.0).to(tl.float32)[:, :, None]
+    else:
+        n = tl.arange(0, NP)
+        mask = (rows >= 0)[None, :] & (n < N)[:, None]
+        return tl.load(ptr + rows[None, :] * stride + n[:, None], mask=mask, other=0.0).to(tl.float32)[:, :, None]
 
 
 @triton.jit
@@ -87,9 +85,10 @@ def load_decay(A_ptr, c, d, N: tl.constexpr, NP: tl.constexpr):
     """A of the channels c times log2(e): [1, BD] where N is 1, else [NP, 1, BD]."""
     if N == 1:
         return tl.load(A_ptr + c, mask=c < d, other=0.0)[None, :] * LOG2E
-    n = tl.arange(0, NP)
-    mask = (c < d)[None, :] & (n < N)[:, None]
-    return tl.load(A_ptr + c[None, :] * N + n[:, None], mask=mask, other=0.0)[:, None, :] * LOG2E
+    else:
+        n = tl.arange(0, NP)
+        mask = (c < d)[None, :] & (n < N)[:, None]
+        return tl.load(A_ptr + c[None, :] * N + n[:, None], mask=mask, other=0.0)[:, None, :] * LOG2E
 
 
 @triton.jit
@@ -99,8 +98,9 @@ def chunk_state_offsets(chunks, c, num_chunks, d, N: tl.constexpr, NP: tl.conste
     inside = (chunks < num_chunks)[:, None] & (c < d)[None, :]
     if N == 1:
         return rows[:, None] * d + c[None, :], inside
-    n = tl.arange(0, NP)[:, None, None]
-    return (rows[None, :, None] * N + n) * d + c[None, None, :], inside[None] & (n < N)
+    else:
+        n = tl.arange(0, NP)[:, None, None]
+        return (rows[None, :, None] * N + n) * d + c[None, None, :], inside[None] & (n < N)
 
 
 @triton.jit
@@ -108,7 +108,8 @@ def lift(tile, N: tl.constexpr):
     """[BS, BD] beside the states: unchanged where N is 1, else [1, BS, BD]."""
     if N == 1:
         return tile
-    return tile[None, :, :]
+    else:
+        return tile[None, :, :]
 
 
 @triton.jit
@@ -116,7 +117,8 @@ def sum_states(tile, N: tl.constexpr):
     """Sum over the states: [BS, BD]."""
     if N == 1:
         return tile
-    return tl.sum(tile, 0)
+    else:
+        return tl.sum(tile, 0)
 
 
 @triton.jit
@@ -132,9 +134,10 @@ def raw_steps(dt_ptr, rows, stride, weight, bias, c, d, R, BR: tl.constexpr, PRE
     """The step sizes before softplus [rows, BD]; at padding the bias alone. BR = 0: dt comes expanded."""
     if BR == 0:
         return load_rows(dt_ptr, rows, stride, c, c < d) + bias[None, :]
-    r = tl.arange(0, BR)
-    low = load_rows(dt_ptr, rows, stride, r, r < R)
-    return tl.dot(low, weight, input_precision=PRECISION) + bias[None, :]
+    else:
+        r = tl.arange(0, BR)
+        low = load_rows(dt_ptr, rows, stride, r, r < R)
+        return tl.dot(low, weight, input_precision=PRECISION) + bias[None, :]
 
 
 @triton.jit
@@ -142,4 +145,5 @@ def load_vector(ptr, c, d, PRESENT: tl.constexpr):
     """A per-channel parameter as float32 [BD]; zeros where it is absent."""
     if PRESENT:
         return tl.load(ptr + c, mask=c < d, other=0.0).to(tl.float32)
-    return tl.zeros(c.shape, tl.float32)
+    else:
+        return tl.zeros(c.shape, tl.float32)

@@ -18,14 +18,11 @@ class Tile(NamedTuple):
     warps: int
 
 
-def chunk_size(N: int) -> int:
-    """Steps of one chunk: short where a state is a single number, so that there are programs enough; else long enough
-    that the carries stay small beside the activations."""
-    return 16 if N == 1 else 32
+CHUNK = 16  # steps; short, so that there are programs enough for a GPU at batch 2
 
 
 def carries_shape(b, d, K, N, S) -> tuple:
-    return (b, K, (S + chunk_size(N) - 1) // chunk_size(N), N, d)
+    return (b, K, (S + CHUNK - 1) // CHUNK, N, d)
 
 
 def sweep_tile(N: int) -> Tile:
@@ -33,11 +30,14 @@ def sweep_tile(N: int) -> Tile:
 
 
 def gradient_tile(N: int) -> Tile:
-    """Rows are sub-chunks of `SUB_CHUNK` steps."""
-    return Tile(4, 32, 4)
+    return Tile(16, 32, 2) if N == 1 else Tile(16, 32, 8)
 
 
-SUB_CHUNK = 16
+def carry_tile(num_chunks: int) -> Tile:
+    return Tile(min(256, triton.next_power_of_2(num_chunks)), 16, 4)
+
+
+GRADIENT_PROGRAMS = 1024  # about as many as a GPU holds at once: each owns a scratch, which should stay in the cache
 
 
 def _row(tensor: Tensor) -> Tensor:
@@ -62,8 +62,8 @@ class _Scan:
     def __init__(self, x, dt, A, B, C, D, dt_bias, dt_weight, index, softplus):
         self.b, self.L, self.d = x.shape[0], x.shape[1], x.shape[-1]
         self.K, _, self.N = A.shape
-        self.steps, self.T = index.shape[1], chunk_size(self.N)
-        self.num_chunks = -(-self.steps // self.T)
+        self.steps = index.shape[1]
+        self.num_chunks = -(-self.steps // CHUNK)
         self.x, self.dt, self.B, self.C = _row(x), _row(dt), _row(B), _row(C)
         self.index = _row(index)
         self.A = _float32(A, x)
@@ -94,17 +94,16 @@ class _Scan:
             self.index.stride(0), *_strides(self.x), *_strides(self.dt), *_strides(self.B), *_strides(self.C),
             *((0, 0, 0) if summary else _strides(y)),
             self.d, self.rank, self.K, first, directions, self.steps, self.num_chunks,
-            NP=self.np, T=self.T, BS=tile.rows, BD=tile.channels, **self.constants, HAS_D=self.has_D and not summary,
+            NP=self.np, T=CHUNK, BS=tile.rows, BD=tile.channels, **self.constants, HAS_D=self.has_D and not summary,
             SUMMARY=summary, ENTER=enter, ACCUMULATE=accumulate, num_warps=tile.warps,
         )  # fmt: skip
 
     def run_carry(self, states, deltas, reverse: bool) -> None:
-        rows = min(256, triton.next_power_of_2(self.num_chunks))
-        channels = 16
-        grid = self.b * self.K * self.N * -(-self.d // channels)
+        tile = carry_tile(self.num_chunks)
+        grid = self.b * self.K * self.N * -(-self.d // tile.channels)
         carry[(grid,)](
-            states, deltas, self.A, self.d, self.K, self.num_chunks, -(-self.num_chunks // rows),
-            N=self.N, BC=rows, BD=channels, REVERSE=reverse, num_warps=4,
+            states, deltas, self.A, self.d, self.K, self.num_chunks, -(-self.num_chunks // tile.rows),
+            N=self.N, BC=tile.rows, BD=tile.channels, REVERSE=reverse, num_warps=tile.warps,
         )  # fmt: skip
 
     def run_gradient_sweep(self, dy, grads, deltas) -> None:
@@ -114,19 +113,20 @@ class _Scan:
             self.dt, self.A, self.C, self.bias, self.weight, self.index, dy, grads, deltas,
             self.index.stride(0), *_strides(self.dt), *_strides(self.C), *_strides(dy),
             self.d, self.rank, self.K, self.steps, self.num_chunks,
-            NP=self.np, T=self.T, BS=tile.rows, BD=tile.channels, **self.constants, num_warps=tile.warps,
+            NP=self.np, T=CHUNK, BS=tile.rows, BD=tile.channels, **self.constants, num_warps=tile.warps,
         )  # fmt: skip
 
     def run_gradients(
         self, dy, states, grads, outputs, tile: Tile, first, directions, parts, blocks, accumulate, atomic
     ) -> None:
         grid = self.b * directions * parts * -(-self.d // tile.channels)
+        history = grads.new_empty(grid, CHUNK, self.np, tile.rows, tile.channels)
         gradients[(grid,)](
             self.x, self.dt, self.A, self.B, self.C, self.D, self.bias, self.weight, self.index, dy, states, grads,
-            *outputs, self.index.stride(0), *_strides(self.x), *_strides(self.dt), *_strides(self.B),
+            history, *outputs, self.index.stride(0), *_strides(self.x), *_strides(self.dt), *_strides(self.B),
             *_strides(self.C), *_strides(dy), *_strides(outputs[0]), 0 if atomic else self.b * self.L,
             self.L, self.d, self.rank, self.K, first, directions, self.steps, self.num_chunks, parts, blocks,
-            NP=self.np, T=self.T, BT=SUB_CHUNK, BS=tile.rows, BD=tile.channels, **self.constants, HAS_D=self.has_D,
+            NP=self.np, T=CHUNK, BS=tile.rows, BD=tile.channels, **self.constants, HAS_D=self.has_D,
             ACCUMULATE=accumulate, ATOMIC=atomic, num_warps=tile.warps,
         )  # fmt: skip
 
@@ -171,9 +171,9 @@ def backward(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths,
     tile = gradient_tile(N)
     atomic = not torch.are_deterministic_algorithms_enabled()
     shares = 1 if atomic else -(-d // tile.channels)
-    blocks = -(-scan.steps // (tile.rows * SUB_CHUNK))
-    parts = min(blocks, 32)
     shared = x.dim() == 3 and K > 1
+    blocks = -(-scan.num_chunks // tile.rows)
+    parts = min(blocks, max(1, GRADIENT_PROGRAMS // (b * (1 if shared else K) * -(-d // tile.channels))))
     zeros = carries.new_zeros
     dx = zeros(x.shape) if shared else x.new_zeros(x.shape)
     ddt = zeros(shares, b, L, K, R) if R else dt.new_zeros(dt.shape)
