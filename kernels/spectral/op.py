@@ -11,8 +11,8 @@ from ..backend import check_backend, default_backend, is_exporting, no_autocast
 from . import fft, reference
 from .resize import TRANSFORMS, check_choice, resize_spectral_weight
 
-# Longest side of a CPU map up to which matrix products beat the FFT (measured: kernels/BENCHMARKS.md).
-MATMUL_LIMIT = 256
+# Longest side of a CPU map up to which matrix products beat the FFT (tools/benchmark_spectral.py).
+MATMUL_LIMIT = {'dct': 512, 'hartley': 256}
 
 
 def spectral_filter(
@@ -56,7 +56,7 @@ def spectral_filter(
 
 def _transforms(like: Tensor, height: int, width: int, transform: str) -> tuple[Callable, Callable]:
     """(forward, inverse) of the fast path for (B, H, W, C) maps of `like`'s dtype and device."""
-    small = like.device.type == 'cpu' and max(height, width) <= MATMUL_LIMIT
+    small = like.device.type == 'cpu' and max(height, width) <= MATMUL_LIMIT[transform]
     if small and (like.dtype == torch.float64 or _products_are_float32()):
         module = reference
         arguments = transform, _tables(transform, height, width, like.dtype, like.device)

@@ -50,7 +50,7 @@ def seed():
 
 @pytest.fixture(params=['matmul', 'fft'])
 def fast_path(request, monkeypatch):
-    monkeypatch.setattr(op, 'MATMUL_LIMIT', {'matmul': 10**6, 'fft': 0}[request.param])
+    monkeypatch.setattr(op, 'MATMUL_LIMIT', dict.fromkeys(TRANSFORMS, {'matmul': 10**6, 'fft': 0}[request.param]))
     return request.param
 
 
