@@ -15,7 +15,7 @@ from .reference import selective_scan_reference
 
 __all__ = ['selective_scan']
 
-_HAS_NUMBA = find_spec('numba') is not None and find_spec(f'{__name__}.cpu') is not None
+_HAS_NUMBA = find_spec('numba') is not None
 _HAS_TRITON = find_spec('triton') is not None and find_spec(f'{__name__}.triton_op') is not None
 
 

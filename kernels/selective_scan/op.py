@@ -98,6 +98,7 @@ def _(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softpl
 def _setup_context(ctx, inputs, output) -> None:
     *tensors, ctx.softplus, ctx.merge, _, _, ctx.backend = inputs
     ctx.save_for_backward(output[1], *tensors)
+    ctx.set_materialize_grads(False)  # nothing ever uses the carries' gradient
 
 
 def _backward(ctx, dy, _):

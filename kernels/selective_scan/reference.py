@@ -40,7 +40,7 @@ def selective_scan_reference(
 ) -> Tensor:
     """Arguments and result as :func:`mmvssm.kernels.selective_scan`; any dtype, float64 computes in float64.
 
-        h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t,    y_t = <C_t, h_t> + D u_t
+    h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t,    y_t = <C_t, h_t> + D u_t
     """
     compute = torch.promote_types(x.dtype, torch.float32)
     x, dt, A, B, C, D, dt_bias, dt_weight = (wide(t, compute) for t in (x, dt, A, B, C, D, dt_bias, dt_weight))
