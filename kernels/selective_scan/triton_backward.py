@@ -5,8 +5,8 @@ With g_t the gradient that reaches h_t,
     g_t = C_t dy_t + a_{t+1} g_{t+1},    a_t = exp(delta_t A),
 
 a_t g_t obeys the same kind of recurrence as h, run from the end. `gradient_sweep` leaves each chunk's share of it,
-`triton_forward.carry` (reversed) what enters each chunk from the right; `gradients` then rebuilds h from the forward pass's
-carries and g from these, chunk by chunk, and reduces every gradient of the inputs inside the program before it
+`triton_forward.carry` (reversed) what enters each chunk from the right; `gradients` then rebuilds h from the forward
+pass's carries and g from these, chunk by chunk, and reduces every gradient of the inputs inside the program before it
 writes. No decay is ever divided by.
 """
 
@@ -95,7 +95,7 @@ def store_by_state(ptr, tile, by_token, rows, K, N: tl.constexpr, NP: tl.constex
 @triton.jit
 def gradients(
     x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, weight_ptr, index_ptr, dy_ptr,
-    states_ptr, grads_ptr,  # (b, K, num_chunks, N, d) float32: h that enters each chunk, a g that enters it from the right
+    states_ptr, grads_ptr,  # (b, K, num_chunks, N, d) float32: h that enters each chunk, a g from the chunk after it
     history_ptr,  # (programs, T, NP, BS, BD) float32 scratch
     dx_ptr, ddt_ptr,  # by token; ddt (blocks_d, b, L, K, R) float32 partials, or (b, L, K, d)
     dB_ptr, dC_ptr,  # (blocks_d, b, L, K, N) float32 partials
@@ -109,8 +109,8 @@ def gradients(
 ):  # fmt: skip
     """One program: `blocks` times BS chunks, BD channels, one direction, one batch element.
 
-    Walks through the chunks' steps once forward, to leave h_{t-1} of each step in a scratch of its own, and once backward.
-    ACCUMULATE as in `sweep`.
+    Walks through the chunks' steps once forward, to leave h_{t-1} of each step in a scratch of its own, and once
+    backward. ACCUMULATE as in `sweep`.
     """
     blocks_d = tl.cdiv(d, BD)
     pid = tl.program_id(0)

@@ -1,7 +1,7 @@
 """Device functions shared by the Triton kernels of the selective scan: row addresses, loads by token, step sizes.
 
-Shapes in comments: BS chunks (or BT * BS steps) by BD channels, NP = N rounded up to a power of two. A tile that has a value for
-each state is [NP, BS, BD], or [BS, BD] where N is 1: then no dimension, no reduction and no loop over states exist.
+A tile holds one step of BS chunks, BD channels of each: [BS, BD]. What has a value for each state is [NP, BS, BD], NP
+being N rounded up to a power of two; where N is 1 it is [BS, BD] too, and no reduction over states exists.
 """
 
 import triton

@@ -1,9 +1,9 @@
 """Triton kernels of the selective scan, forward: chunk summaries, carries, outputs.
 
-An order's steps are cut into chunks of T. A program holds BS chunks side by side and walks through their T steps together, so
-the recurrence itself needs no communication between threads. `sweep` runs twice: from zero states, to leave each
-chunk's final state and its sum of delta; and, after `carry` turned these into the state that enters each chunk, from those
-states, to give the outputs.
+An order's steps are cut into chunks of T. A program holds BS chunks side by side and walks through their T steps
+together, so the recurrence itself needs no communication between threads. `sweep` runs twice: from zero states, to
+leave each chunk's final state and its sum of delta; and, after `carry` turned these into the state that enters each
+chunk, from those states, to give the outputs.
 """
 
 import triton
@@ -36,11 +36,11 @@ def sweep(
     d, R, K, first, directions, num_steps, num_chunks,
     N: tl.constexpr, NP: tl.constexpr, T: tl.constexpr, BS: tl.constexpr, BD: tl.constexpr, BR: tl.constexpr,
     HAS_D: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, PRECISION: tl.constexpr,
-    SUMMARY: tl.constexpr, ENTER: tl.constexpr, ACCUMULATE: tl.constexpr,
+    SUMMARY: tl.constexpr, ACCUMULATE: tl.constexpr,
 ):  # fmt: skip
     """One program: BS chunks, BD channels, one batch element, one of `directions` directions from `first` on.
 
-    ENTER: False takes zero entering states. ACCUMULATE: add to y (float32) instead of writing it; nobody else may be
+    ACCUMULATE: add to y (float32) instead of writing it; nobody else may be
     adding to the same tokens, that is, one direction a launch.
     """
     blocks_d = tl.cdiv(d, BD)
@@ -65,10 +65,10 @@ def sweep(
     skip = load_vector(D_ptr + k * d, c, d, HAS_D)
     weight = load_expansion(weight_ptr + k * d * R, c, d, R, BR) if BR > 0 else 0.0
     state_at, state_in = chunk_state_offsets(chunks, c, num_chunks, d, N, NP)
-    if ENTER:
-        h = tl.load(states_ptr + state_at, mask=state_in, other=0.0)
-    else:
+    if SUMMARY:
         h = tl.zeros(state_at.shape, tl.float32)
+    else:
+        h = tl.load(states_ptr + state_at, mask=state_in, other=0.0)
     delta_sum = tl.zeros([BS, BD], tl.float32)
 
     for t in range(T):

@@ -1,5 +1,6 @@
 """The selective scan on GPUs: allocation and launches around the Triton kernels. Needs triton; no autograd here."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -11,13 +12,14 @@ from .triton_forward import carry, sweep
 
 
 class Tile(NamedTuple):
-    """What one program covers: `rows` (chunks, or steps) by `channels`, with `warps` warps."""
+    """What one program covers: `rows` (chunks) by `channels`, with `warps` warps."""
 
     rows: int
     channels: int
     warps: int
 
 
+MAX_STATES = 16  # of one launch; more are scanned in groups, so that every tile fits the registers
 CHUNK = 16  # steps; short, so that there are programs enough for a GPU at batch 2
 
 
@@ -25,18 +27,16 @@ def carries_shape(b, d, K, N, S) -> tuple:
     return (b, K, (S + CHUNK - 1) // CHUNK, N, d)
 
 
-def sweep_tile(N: int) -> Tile:
-    return Tile(32, 32, 1) if N == 1 else Tile(16, 32, 4 if N <= 16 else 8)
-
-
-def gradient_tile(N: int) -> Tile:
-    return Tile(16, 32, 2) if N == 1 else Tile(16, 32, 8)
-
-
-def carry_tile(num_chunks: int) -> Tile:
-    return Tile(min(256, triton.next_power_of_2(num_chunks)), 16, 4)
-
-
+# Tiles by kernel and by whether a state is a single number. The first one runs; tools/gpu_session.py times the others.
+# `carry` has rows of chunks, never more than there are.
+TILES = {
+    ('sweep', True): [Tile(32, 32, 1), Tile(16, 32, 1), Tile(32, 32, 2)],
+    ('sweep', False): [Tile(16, 32, 4), Tile(16, 32, 8)],
+    ('gradients', True): [Tile(16, 32, 4), Tile(16, 32, 2)],
+    ('gradients', False): [Tile(16, 16, 8), Tile(16, 32, 16)],
+    ('carry', True): [Tile(256, 16, 8), Tile(64, 16, 4)],
+    ('carry', False): [Tile(256, 16, 8), Tile(64, 16, 4)],
+}
 GRADIENT_PROGRAMS = 1024  # about as many as a GPU holds at once: each owns a scratch, which should stay in the cache
 
 
@@ -52,8 +52,8 @@ def _float32(tensor: Tensor | None, like: Tensor) -> Tensor:
 
 def _strides(tensor: Tensor) -> tuple[int, int, int]:
     """Strides of batch, token and direction; x and y shared by the directions have none for them."""
-    b, l, *k, _ = tensor.stride()
-    return b, l, k[0] if k else 0
+    batch, token, *direction, _ = tensor.stride()
+    return batch, token, direction[0] if direction else 0
 
 
 class _Scan:
@@ -79,13 +79,25 @@ class _Scan:
         )
         self.has_D = D is not None
 
+    def tile(self, kernel: str) -> Tile:
+        return TILES[kernel, self.N == 1][0]
+
     @property
     def np(self) -> int:
         return triton.next_power_of_2(self.N)
 
-    def run_sweep(self, states, deltas, y, first: int, directions: int, enter: bool, accumulate: bool) -> None:
-        """Summaries where y is None, else outputs."""
-        tile = sweep_tile(self.N)
+    def enter_chunks(self, states) -> None:
+        """Fill `states` with what enters each chunk."""
+        if self.num_chunks == 1:
+            states.zero_()
+        else:
+            deltas = states.new_empty(self.b, self.K, self.num_chunks, self.d)
+            self.run_sweep(states, deltas, None, 0, self.K, False)
+            self.run_carry(states, deltas, False)
+
+    def run_sweep(self, states, deltas, y, first: int, directions: int, accumulate: bool) -> None:
+        """Chunk summaries where y is None, else outputs."""
+        tile = self.tile('sweep')
         summary = y is None
         y = self.A if summary else y
         grid = self.b * directions * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
@@ -95,19 +107,20 @@ class _Scan:
             *((0, 0, 0) if summary else _strides(y)),
             self.d, self.rank, self.K, first, directions, self.steps, self.num_chunks,
             NP=self.np, T=CHUNK, BS=tile.rows, BD=tile.channels, **self.constants, HAS_D=self.has_D and not summary,
-            SUMMARY=summary, ENTER=enter, ACCUMULATE=accumulate, num_warps=tile.warps,
+            SUMMARY=summary, ACCUMULATE=accumulate, num_warps=tile.warps,
         )  # fmt: skip
 
     def run_carry(self, states, deltas, reverse: bool) -> None:
-        tile = carry_tile(self.num_chunks)
+        tile = self.tile('carry')
+        rows = min(tile.rows, triton.next_power_of_2(self.num_chunks))
         grid = self.b * self.K * self.N * -(-self.d // tile.channels)
         carry[(grid,)](
-            states, deltas, self.A, self.d, self.K, self.num_chunks, -(-self.num_chunks // tile.rows),
-            N=self.N, BC=tile.rows, BD=tile.channels, REVERSE=reverse, num_warps=tile.warps,
+            states, deltas, self.A, self.d, self.K, self.num_chunks, -(-self.num_chunks // rows),
+            N=self.N, BC=rows, BD=tile.channels, REVERSE=reverse, num_warps=tile.warps,
         )  # fmt: skip
 
     def run_gradient_sweep(self, dy, grads, deltas) -> None:
-        tile = sweep_tile(self.N)
+        tile = self.tile('sweep')
         grid = self.b * self.K * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
         gradient_sweep[(grid,)](
             self.dt, self.A, self.C, self.bias, self.weight, self.index, dy, grads, deltas,
@@ -131,63 +144,78 @@ class _Scan:
         )  # fmt: skip
 
 
+def _state_groups(x, dt, A, B, C, D, dt_bias, dt_weight, index, softplus) -> list[_Scan]:
+    """One scan for each MAX_STATES states; their outputs add up. The first one has the skip."""
+    return [
+        _Scan(x, dt, A[..., n], B[..., n], C[..., n], D if n.start == 0 else None, dt_bias, dt_weight, index, softplus)
+        for n in (slice(i, i + MAX_STATES) for i in range(0, A.shape[-1], MAX_STATES))
+    ]
+
+
+def _split_states(carries: Tensor, scans: list[_Scan]) -> list[Tensor]:
+    """The memory of all carries as one contiguous piece for each group of states."""
+    shapes = [carries_shape(s.b, s.d, s.K, s.N, s.steps) for s in scans]
+    return [piece.view(shape) for piece, shape in zip(carries.view(-1).split([math.prod(s) for s in shapes]), shapes)]
+
+
 def forward(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, out_dtype, save):
     """See `op`."""
-    scan = _Scan(x, dt, A, B, C, D, dt_bias, dt_weight, index, softplus)
-    b, L, d, K = scan.b, scan.L, scan.d, scan.K
-    shape = (b, L, d) if merge else (b, L, K, d)
-    one_by_one = merge and K > 1
-    y = x.new_zeros(shape, dtype=torch.float32 if one_by_one else out_dtype)
-    states = x.new_zeros((0,), dtype=torch.float32)
-    if b * L * d == 0 or scan.steps == 0:
-        return y.to(out_dtype), states.new_zeros(carries_shape(b, d, K, scan.N, scan.steps)) if save else states
-    enter = scan.num_chunks > 1
-    if enter or save:
-        states = x.new_empty(carries_shape(b, d, K, scan.N, scan.steps), dtype=torch.float32)
-    if enter:
-        deltas = states.new_empty(b, K, scan.num_chunks, d)
-        scan.run_sweep(states, deltas, None, 0, K, False, False)
-        scan.run_carry(states, deltas, False)
-    else:
-        states.zero_()
-    for first in range(K) if one_by_one else (0,):
-        scan.run_sweep(states, states, y, first, 1 if one_by_one else K, enter, one_by_one)
-    return y.to(out_dtype), states if save else states.new_empty(0)
+    b, L, d = x.shape[0], x.shape[1], x.shape[-1]
+    K, _, N = A.shape
+    scans = _state_groups(x, dt, A, B, C, D, dt_bias, dt_weight, index, softplus)
+    one_by_one = merge and K > 1  # directions add to the same tokens
+    accumulate = one_by_one or len(scans) > 1
+    y = x.new_zeros((b, L, d) if merge else (b, L, K, d), dtype=torch.float32 if accumulate else out_dtype)
+    carries = x.new_empty(carries_shape(b, d, K, N, index.shape[1]), dtype=torch.float32)
+    if carries.numel():
+        for scan, states in zip(scans, _split_states(carries, scans)):
+            scan.enter_chunks(states)
+            for first in range(K) if one_by_one else (0,):
+                scan.run_sweep(states, states, y, first, 1 if one_by_one else K, accumulate)
+    return y.to(out_dtype), carries if save else carries.new_empty(0)
 
 
 def backward(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge):
     """See `op`. Bitwise-equal over runs where torch.use_deterministic_algorithms asks for it, else by atomics."""
-    scan = _Scan(x, dt, A, B, C, D, dt_bias, dt_weight, index, softplus)
-    b, L, d, K, N, R = scan.b, scan.L, scan.d, scan.K, scan.N, scan.rank
     inputs = (x, dt, A, B, C, D, dt_bias, dt_weight)
-    if b * L * d == 0 or scan.steps == 0:
-        return tuple(x.new_empty(0) if z is None else z.new_zeros(z.shape) for z in inputs)
-    dy = _row(dy)
-    entering = carries.new_zeros(carries.shape)
+    scans = _state_groups(*inputs, index, softplus)
+    if not carries.numel():
+        grads = [x if z is None else z.new_zeros(z.shape) for z in inputs]
+    else:
+        each = [_group_backward(_row(dy), states, scan) for scan, states in zip(scans, _split_states(carries, scans))]
+        joins = (sum, sum, _concatenate, _concatenate, _concatenate, lambda grads: grads[0], sum, sum)
+        grads = [join(grads) for join, grads in zip(joins, zip(*each))]
+    return tuple(x.new_empty(0) if z is None else g.to(z.dtype).contiguous() for z, g in zip(inputs, grads))
+
+
+def _concatenate(tensors) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=-1)
+
+
+def _group_backward(dy: Tensor, states: Tensor, scan: _Scan) -> tuple[Tensor, ...]:
+    """Gradients of x, dt, A, B, C, D, dt_bias, dt_weight, most of them float32."""
+    b, L, d, K, N, R = scan.b, scan.L, scan.d, scan.K, scan.N, scan.rank
+    grads = torch.zeros_like(states)
     if scan.num_chunks > 1:
-        deltas = carries.new_empty(b, K, scan.num_chunks, d)
-        scan.run_gradient_sweep(dy, entering, deltas)
-        scan.run_carry(entering, deltas, True)
-    tile = gradient_tile(N)
+        deltas = states.new_empty(b, K, scan.num_chunks, d)
+        scan.run_gradient_sweep(dy, grads, deltas)
+        scan.run_carry(grads, deltas, True)
+    tile = scan.tile('gradients')
     atomic = not torch.are_deterministic_algorithms_enabled()
     shares = 1 if atomic else -(-d // tile.channels)
-    shared = x.dim() == 3 and K > 1
+    one_by_one = scan.x.dim() == 3 and K > 1
+    directions = 1 if one_by_one else K
     blocks = -(-scan.num_chunks // tile.rows)
-    parts = min(blocks, max(1, GRADIENT_PROGRAMS // (b * (1 if shared else K) * -(-d // tile.channels))))
-    zeros = carries.new_zeros
-    dx = zeros(x.shape) if shared else x.new_zeros(x.shape)
-    ddt = zeros(shares, b, L, K, R) if R else dt.new_zeros(dt.shape)
+    parts = min(blocks, max(1, GRADIENT_PROGRAMS // (b * directions * -(-d // tile.channels))))
+    zeros = states.new_zeros
+    dx = zeros(scan.x.shape)
+    ddt = zeros(shares, b, L, K, R) if R else scan.dt.new_zeros(scan.dt.shape)
     dB, dC = zeros(shares, b, L, K, N), zeros(shares, b, L, K, N)
     dA, dD, dbias, dweight = (zeros(b, parts, K, *z) for z in ((N, d), (d,), (d,), (R, d)))
-    for first in range(K) if shared else (0,):
+    outputs = (dx, ddt, dB, dC, dA, dD, dbias, dweight)
+    for first in range(K) if one_by_one else (0,):
         scan.run_gradients(
-            dy, carries, entering, (dx, ddt, dB, dC, dA, dD, dbias, dweight), tile, first, 1 if shared else K,
-            parts, -(-blocks // parts), shared, atomic,
-        )  # fmt: skip
-    grads = (
-        dx, ddt.sum(0) if R else ddt, dA.sum((0, 1)).mT, dB.sum(0), dC.sum(0), dD.sum((0, 1)), dbias.sum((0, 1)),
-        dweight.sum((0, 1)).mT,
-    )  # fmt: skip
-    return tuple(
-        x.new_empty(0) if z is None else grad.to(z.dtype).contiguous() for z, grad in zip(inputs, grads)
-    )
+            dy, states, grads, outputs, tile, first, directions, parts, -(-blocks // parts), one_by_one, atomic
+        )
+    by_part = [z.sum((0, 1)) for z in (dA, dD, dbias, dweight)]
+    return dx, ddt.sum(0) if R else ddt, by_part[0].mT, dB.sum(0), dC.sum(0), by_part[1], by_part[2], by_part[3].mT
