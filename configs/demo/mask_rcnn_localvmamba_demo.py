@@ -2,7 +2,7 @@
 
 _base_ = ['../_base_/mask_rcnn_coco_1x.py']
 data_root = 'data/demo/'
-classes = ('disc', 'square', 'triangle', 'star', 'ring')
+classes = ('disc', 'triangle', 'star', 'ring')
 width = 64
 norm_cfg = dict(type='GN', num_groups=8)  # from scratch, heads without norms hardly learn
 model = dict(
@@ -33,11 +33,11 @@ model = dict(
             conv_out_channels=width,
             in_channels=width,
             fc_out_channels=256,
-            num_classes=5,
+            num_classes=4,
             norm_cfg=norm_cfg,
         ),
         mask_roi_extractor=dict(out_channels=width, roi_layer=dict(sampling_ratio=1)),
-        mask_head=dict(in_channels=width, conv_out_channels=width, num_convs=2, num_classes=5, norm_cfg=norm_cfg),
+        mask_head=dict(in_channels=width, conv_out_channels=width, num_convs=2, num_classes=4, norm_cfg=norm_cfg),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=128)),

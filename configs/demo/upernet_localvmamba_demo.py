@@ -2,7 +2,7 @@
 
 _base_ = ['../_base_/upernet_ade20k_160k.py']
 data_root = 'data/demo'
-classes = ('background', 'disc', 'square', 'triangle', 'star', 'ring')
+classes = ('background', 'disc', 'triangle', 'star', 'ring')
 crop_size = (128, 128)
 model = dict(
     data_preprocessor=dict(size=crop_size),
@@ -21,8 +21,8 @@ model = dict(
         ],
         out_indices=(0, 1, 2, 3),
     ),
-    decode_head=dict(in_channels=[24, 48, 96, 192], channels=48, num_classes=6),
-    auxiliary_head=dict(in_channels=96, channels=32, num_classes=6),
+    decode_head=dict(in_channels=[24, 48, 96, 192], channels=48, num_classes=5),
+    auxiliary_head=dict(in_channels=96, channels=32, num_classes=5),
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),

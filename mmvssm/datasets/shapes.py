@@ -1,12 +1,12 @@
 """The embedded demo data set: overlapping textured shapes, as COCO instances and as ADE20K label images.
 
-A scene holds several shapes of five classes, at any angle and size, partly hidden by one another, over a noisy
+A scene holds several shapes of four classes, at any angle and size, partly hidden by one another, over a noisy
 textured background with clutter. Colour, texture, size and place are drawn independently of the class, so only the
 outline tells it. Everything follows from one seed. One folder serves both tasks, with the same scenes:
 
     DIR/images/{training,validation}/00000.jpg
-    DIR/annotations/instances_{train,val}.json        COCO: categories 1..5, visible masks as exact polygons
-    DIR/annotations/{training,validation}/00000.png   ADE20K: 1 = background, 2..6 = classes
+    DIR/annotations/instances_{train,val}.json        COCO: categories 1..4, visible masks as exact polygons
+    DIR/annotations/{training,validation}/00000.png   ADE20K: 1 = background, 2..5 = classes
     DIR/classes.json                                  number in the label images -> name
 
 `python -m mmvssm.datasets.shapes --out data/demo` writes it.
@@ -22,7 +22,7 @@ from PIL import Image
 
 from mmvssm.datasets.polygons import polygons
 
-CLASSES = ('disc', 'square', 'triangle', 'star', 'ring')
+CLASSES = ('disc', 'triangle', 'star', 'ring')
 SIZE = 128
 SPLITS = {'training': ('train', 480), 'validation': ('val', 96)}
 MARKER = 'recipe.json'
@@ -51,8 +51,6 @@ def _inside(label: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     name = CLASSES[label]
     if name == 'disc':
         return radius < 0.85
-    if name == 'square':
-        return np.maximum(abs(x), abs(y)) < 0.75
     if name == 'ring':
         return (radius < 0.92) & (radius > 0.5)
     corners, apothem = (3, 0.5) if name == 'triangle' else (5, 0.42)
@@ -67,7 +65,7 @@ def _inside(label: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _place(rng: np.random.Generator, label: int, size: int, near: tuple[float, float] | None):
     """A shape's bitmap (H, W), its centre; near: a centre to overlap with."""
-    radius = size * rng.uniform(0.09, 0.24)
+    radius = size * rng.uniform(0.14, 0.26)
     low, high = 0.6 * radius, size - 0.6 * radius
     if near is None:
         centre = rng.uniform(low, high, 2)
@@ -106,24 +104,32 @@ def _pattern(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.zeros((size, size))
 
 
-def _paint(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(size, size, 3) float texture: a random colour modulated by a pattern towards a second one."""
-    first = rng.uniform(20, 235, 3)
-    second = np.clip(first + rng.uniform(-70, 70, 3), 0, 255)
+def _paint(rng: np.random.Generator, size: int, vivid: bool) -> np.ndarray:
+    """(size, size, 3) float texture: a random colour modulated by a pattern towards a second one.
+
+    vivid: a saturated bright colour (objects) or a dull one (backgrounds); hues are uniform in both.
+    """
+    hue = rng.uniform(0, 1)
+    wheel = np.clip(abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)  # the pure colour of that hue
+    saturation, value = (
+        (rng.uniform(0.6, 1), rng.uniform(170, 250)) if vivid else (rng.uniform(0, 0.35), rng.uniform(30, 140))
+    )
+    first = value * (1 - saturation + saturation * wheel)
+    second = np.clip(first + rng.uniform(-60, 60, 3), 0, 255)
     mix = 0.5 + 0.5 * _pattern(rng, size)[..., None]
     return first * mix + second * (1 - mix)
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     """(size, size, 3) float: a texture with large blotches and strokes that belong to no object."""
-    canvas = _paint(rng, size) + 30 * np.stack([_smooth_noise(rng, size, 5) for _ in range(3)], -1)
+    canvas = _paint(rng, size, vivid=False) + 20 * np.stack([_smooth_noise(rng, size, 5) for _ in range(3)], -1)
     rows, cols = np.mgrid[:size, :size]
-    for _ in range(rng.integers(3, 9)):
+    for _ in range(rng.integers(2, 6)):
         x, y, angle = *rng.uniform(0, size, 2), rng.uniform(0, np.pi)
         along = np.cos(angle) * (cols - x) + np.sin(angle) * (rows - y)
         aside = -np.sin(angle) * (cols - x) + np.cos(angle) * (rows - y)
         stroke = (abs(along) < rng.uniform(0.05, 0.3) * size) & (abs(aside) < rng.uniform(0.5, 2.0))
-        canvas[stroke] = rng.uniform(0, 255, 3)
+        canvas[stroke] = rng.uniform(0, 255) + rng.uniform(-30, 30, 3)
     return canvas
 
 
@@ -135,14 +141,14 @@ def draw_scene(seed: int | tuple[int, ...], size: int = SIZE) -> Scene:
     visible: list[np.ndarray] = []
     labels: list[int] = []
     centres: list[tuple[float, float]] = []
-    wanted = rng.integers(3, 8)
+    wanted = rng.integers(2, 6)
     for _ in range(4 * wanted):
         if len(labels) == wanted:
             break
         label = int(rng.integers(len(CLASSES)))
         near = centres[rng.integers(len(centres))] if centres and rng.random() < 0.6 else None
         mask, centre = _place(rng, label, size, near)
-        texture = _paint(rng, size)
+        texture = _paint(rng, size, vivid=True)
         left = [v & ~mask for v in visible]
         # objects at the border are cut there, so their full area is what the image holds of them
         if any(v.sum() < MIN_VISIBLE * f.sum() for v, f in zip(left, full)):
@@ -154,7 +160,7 @@ def draw_scene(seed: int | tuple[int, ...], size: int = SIZE) -> Scene:
         visible = [*left, mask]
         labels.append(label)
         centres.append(centre)
-    image = image * rng.uniform(0.75, 1.1) + rng.normal(0, rng.uniform(4, 14), image.shape)
+    image = image * rng.uniform(0.75, 1.1) + rng.normal(0, rng.uniform(4, 12), image.shape)
     return Scene(np.clip(image, 0, 255).astype(np.uint8), np.stack(visible), np.array(labels))
 
 
@@ -186,7 +192,7 @@ def write(
     train, val: numbers of images. seed: another seed gives other scenes; no scene stands in both splits.
     """
     out = Path(out)
-    recipe = {'generator': 'mmvssm.datasets.shapes', 'version': 1, 'train': train, 'val': val, 'seed': seed}
+    recipe = {'generator': 'mmvssm.datasets.shapes', 'version': 2, 'train': train, 'val': val, 'seed': seed}
     marker = out / MARKER
     if marker.is_file() and json.loads(marker.read_text()) == recipe:
         return out

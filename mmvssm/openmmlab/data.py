@@ -15,8 +15,6 @@ import numpy as np
 from mmengine.config import Config, ConfigDict
 from PIL import Image
 
-from mmvssm.datasets import shapes
-
 DEMO = Path('data/demo')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')
 SPLIT_NAMES = {
@@ -93,6 +91,8 @@ def read_coco(path: Path) -> dict:
 
 def _write_demo() -> Path:
     """The embedded data set; with several processes the first one writes and the others wait."""
+    from mmvssm.datasets import shapes
+
     if int(os.environ.get('RANK', 0)) == 0:
         return shapes.write(DEMO)
     while not shapes.is_complete(DEMO):

@@ -35,8 +35,8 @@ def test_some_objects_hide_parts_of_others():
 def test_every_class_occurs_equally_often():
     labels = np.concatenate([draw_scene(seed).labels for seed in range(150)])
     share = np.bincount(labels, minlength=len(CLASSES)) / len(labels)
-    assert share.min() > 0.14
-    assert share.max() < 0.27
+    assert share.min() > 0.18
+    assert share.max() < 0.32
 
 
 def test_colour_does_not_give_the_class_away():
@@ -48,13 +48,13 @@ def test_colour_does_not_give_the_class_away():
     colours, labels = np.array(colours), np.array(labels)
     centres = np.stack([colours[labels == label].mean(0) for label in range(len(CLASSES))])
     nearest = ((colours[:, None] - centres) ** 2).sum(-1).argmin(-1)
-    assert (nearest == labels).mean() < 0.3
+    assert (nearest == labels).mean() < 0.38
 
 
 @pytest.mark.parametrize(
     ('label', 'area'),
-    [(0, np.pi * 0.85**2), (1, 1.5**2), (2, 3 * 3**0.5 / 4), (4, np.pi * (0.92**2 - 0.5**2))],
-    ids=['disc', 'square', 'triangle', 'ring'],
+    [(0, np.pi * 0.85**2), (1, 3 * 3**0.5 / 4), (3, np.pi * (0.92**2 - 0.5**2))],
+    ids=['disc', 'triangle', 'ring'],
 )
 def test_area_of_outline(label, area):
     y, x = (np.mgrid[:801, :801] - 400) / 400
@@ -83,9 +83,7 @@ def test_both_formats_tell_the_same(folder):
     names = json.loads((folder / 'classes.json').read_text())
     assert list(names.values()) == ['background', *CLASSES]
     for image_id, record in coco.imgs.items():
-        label_image = np.asarray(
-            Image.open(folder / f'annotations/validation/{record["file_name"][:-4]}.png')
-        )
+        label_image = np.asarray(Image.open(folder / f'annotations/validation/{record["file_name"][:-4]}.png'))
         from_coco = np.ones_like(label_image)
         for annotation in coco.imgToAnns[image_id]:
             name = coco.cats[annotation['category_id']]['name']
