@@ -15,7 +15,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from mmengine.device import get_device
+from mmengine.dist import utils as dist_utils
 from mmengine.logging import HistoryBuffer
+from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import CheckpointLoader, checkpoint
 from torch import Tensor
 
@@ -35,6 +38,7 @@ def install() -> None:
         if importlib.util.find_spec(package) is not None:
             import_despite_version(package)
     read_checkpoints_safely()
+    distribute_without_gpus()
     after_import(ROI_EXTRACTOR, lambda module: keep_coordinates(module.SingleRoIExtractor))
 
 
@@ -114,6 +118,29 @@ def _move(value, device: torch.device):
     elif type(value) in (list, tuple):
         return type(value)(_move(item, device) for item in value)
     return value
+
+
+# --- several processes without a GPU ----------------------------------------------------------------------------------
+
+
+def distribute_without_gpus() -> None:
+    """Let `--launcher pytorch` work without a GPU, through gloo; mmengine takes for granted that there is one."""
+    init_with_gpus, wrap = dist_utils._init_dist_pytorch, MMDistributedDataParallel.__init__
+
+    def init_dist_pytorch(backend: str, init_backend: str = 'torch', **kwargs) -> None:
+        if get_device() in ('cpu', 'mps'):
+            torch.distributed.init_process_group('gloo' if backend == 'nccl' else backend, **kwargs)
+        else:
+            init_with_gpus(backend, init_backend=init_backend, **kwargs)
+
+    @functools.wraps(wrap)
+    def wrap_where_it_is(self, module, *args, **kwargs):
+        if all(parameter.device.type == 'cpu' for parameter in module.parameters()):
+            kwargs.pop('device_ids', None)
+        wrap(self, module, *args, **kwargs)
+
+    dist_utils._init_dist_pytorch = init_dist_pytorch
+    MMDistributedDataParallel.__init__ = wrap_where_it_is
 
 
 # --- coordinates under automatic mixed precision ----------------------------------------------------------------------

@@ -13,6 +13,8 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from mmvssm.openmmlab import compat
 from mmvssm.weights import CheckpointError
 
+from . import toy
+
 compat.install()
 
 
@@ -145,6 +147,25 @@ def test_torchvision_urls_are_read_safely_too(training_checkpoint, monkeypatch):
 
     monkeypatch.setattr(checkpoint, 'get_torchvision_models', lambda: {'tiny': str(training_checkpoint)})
     assert 'state_dict' in CheckpointLoader.load_checkpoint('torchvision://tiny')
+
+
+# --- several processes without a GPU ----------------------------------------------------------------------------------
+
+
+def test_launcher_works_without_a_gpu(tmp_path, monkeypatch):
+    variables = dict(
+        RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, MASTER_ADDR='127.0.0.1', MASTER_PORT=29000 + os.getpid() % 1000
+    )
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(value))
+    runner = toy.runner(tmp_path, dict(checkpoint=None), launcher='pytorch')  # its default backend is nccl
+    try:
+        assert torch.distributed.get_backend() == 'gloo'
+        assert isinstance(runner.model, torch.nn.parallel.DistributedDataParallel)
+        runner.train()
+        assert runner.iter == 6
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 # --- coordinates under automatic mixed precision ----------------------------------------------------------------------

@@ -46,30 +46,29 @@ def softnms(
     and their scores when taken; returns their indices (K,) int64. Of equal scores the first box is taken.
     """
     dtype = compute_dtype(boxes, scores)
-    box = boxes.detach().to(dtype).numpy()
+    corners = np.ascontiguousarray(boxes.detach().to(dtype).numpy().T)  # (4, N)
     score = scores.detach().to(dtype).numpy().copy()
-    area = (box[:, 2] - box[:, 0] + offset) * (box[:, 3] - box[:, 1] + offset)
-    remaining = np.arange(len(box))
+    area = (corners[2] - corners[0] + offset) * (corners[3] - corners[1] + offset)
+    left = np.ones(len(score), dtype=bool)
     taken = []
-    while len(remaining):
-        best = int(score[remaining].argmax())
-        index = remaining[best]
-        taken.append(index)
-        remaining = np.delete(remaining, best)
-        iou = _overlaps(box[index], area[index], box[remaining], area[remaining], offset)
-        score[remaining] *= _decay(iou, iou_threshold, sigma, method)
-        remaining = remaining[~(score[remaining] < min_score)]
-    kept = torch.tensor(np.array(taken, dtype=np.int64))
+    while left.any():
+        best = int(np.where(left, score, -np.inf).argmax())
+        taken.append(best)
+        left[best] = False
+        decay = _decay(_overlaps(best, corners, area, offset), iou_threshold, sigma, method)
+        np.multiply(score, decay, out=score, where=left)
+        left &= ~(score < min_score)
+    kept = torch.tensor(taken, dtype=torch.long)
     dets[: len(kept)] = torch.cat([boxes.detach()[kept], torch.from_numpy(score)[kept, None].to(boxes)], dim=1)
     return kept
 
 
-def _overlaps(box: np.ndarray, area: float, others: np.ndarray, areas: np.ndarray, offset: int) -> np.ndarray:
-    """IoU (M,) of one box (4,) with `others` (M, 4); 0 where both are empty."""
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[2:], others[:, 2:])
-    intersection = np.clip(high - low + offset, 0, None).prod(axis=1)
-    union = area + areas - intersection
+def _overlaps(one: int, corners: np.ndarray, area: np.ndarray, offset: int) -> np.ndarray:
+    """IoU (N,) of box `one` with all of them; 0 where both are empty."""
+    width = np.minimum(corners[2], corners[2, one]) - np.maximum(corners[0], corners[0, one]) + offset
+    height = np.minimum(corners[3], corners[3, one]) - np.maximum(corners[1], corners[1, one]) + offset
+    intersection = np.clip(width, 0, None) * np.clip(height, 0, None)
+    union = area + area[one] - intersection
     return np.divide(intersection, union, out=np.zeros_like(union), where=union != 0)
 
 
