@@ -12,11 +12,12 @@ from .triton_forward import carry, sweep
 
 
 class Tile(NamedTuple):
-    """What one program covers: `rows` (chunks) by `channels`, with `warps` warps."""
+    """What one program covers: `rows` (chunks) by `channels`, with `warps` warps; `stages` of load pipelining."""
 
     rows: int
     channels: int
     warps: int
+    stages: int = 1
 
 
 MAX_STATES = 16  # of one launch; more are scanned in groups, so that every tile fits the registers
@@ -30,12 +31,12 @@ def carries_shape(b, d, K, N, S) -> tuple:
 # Tiles by kernel and by whether a state is a single number. The first one runs; tools/gpu_session.py times the others.
 # `carry` has rows of chunks, never more than there are.
 TILES = {
-    ('sweep', True): [Tile(32, 32, 1), Tile(16, 32, 1), Tile(32, 32, 2)],
-    ('sweep', False): [Tile(16, 32, 4), Tile(16, 32, 8)],
-    ('gradients', True): [Tile(16, 32, 4), Tile(16, 32, 2)],
-    ('gradients', False): [Tile(16, 16, 8), Tile(16, 32, 16)],
-    ('carry', True): [Tile(256, 16, 8), Tile(64, 16, 4)],
-    ('carry', False): [Tile(256, 16, 8), Tile(64, 16, 4)],
+    ('sweep', True): [Tile(16, 32, 1), Tile(32, 32, 2), Tile(16, 32, 1, 3), Tile(32, 32, 4)],
+    ('sweep', False): [Tile(16, 32, 4), Tile(16, 32, 8), Tile(16, 16, 4)],
+    ('gradients', True): [Tile(16, 32, 4), Tile(32, 32, 8)],
+    ('gradients', False): [Tile(16, 16, 8)],
+    ('carry', True): [Tile(256, 16, 8), Tile(64, 32, 4)],
+    ('carry', False): [Tile(256, 16, 8), Tile(64, 32, 4)],
 }
 GRADIENT_PROGRAMS = 1024  # about as many as a GPU holds at once: each owns a scratch, which should stay in the cache
 
@@ -107,7 +108,7 @@ class _Scan:
             *((0, 0, 0) if summary else _strides(y)),
             self.d, self.rank, self.K, first, directions, self.steps, self.num_chunks,
             NP=self.np, T=CHUNK, BS=tile.rows, BD=tile.channels, **self.constants, HAS_D=self.has_D and not summary,
-            SUMMARY=summary, ACCUMULATE=accumulate, num_warps=tile.warps,
+            SUMMARY=summary, ACCUMULATE=accumulate, num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
 
     def run_carry(self, states, deltas, reverse: bool) -> None:
@@ -116,7 +117,7 @@ class _Scan:
         grid = self.b * self.K * self.N * -(-self.d // tile.channels)
         carry[(grid,)](
             states, deltas, self.A, self.d, self.K, self.num_chunks, -(-self.num_chunks // rows),
-            N=self.N, BC=rows, BD=tile.channels, REVERSE=reverse, num_warps=tile.warps,
+            N=self.N, BC=rows, BD=tile.channels, REVERSE=reverse, num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
 
     def run_gradient_sweep(self, dy, grads, deltas) -> None:
@@ -126,7 +127,7 @@ class _Scan:
             self.dt, self.A, self.C, self.bias, self.weight, self.index, dy, grads, deltas,
             self.index.stride(0), *_strides(self.dt), *_strides(self.C), *_strides(dy),
             self.d, self.rank, self.K, self.steps, self.num_chunks,
-            NP=self.np, T=CHUNK, BS=tile.rows, BD=tile.channels, **self.constants, num_warps=tile.warps,
+            NP=self.np, T=CHUNK, BS=tile.rows, BD=tile.channels, **self.constants, num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
 
     def run_gradients(
@@ -140,7 +141,7 @@ class _Scan:
             *_strides(self.C), *_strides(dy), *_strides(outputs[0]), 0 if atomic else self.b * self.L,
             self.L, self.d, self.rank, self.K, first, directions, self.steps, self.num_chunks, parts, blocks,
             NP=self.np, T=CHUNK, BS=tile.rows, BD=tile.channels, **self.constants, HAS_D=self.has_D,
-            ACCUMULATE=accumulate, ATOMIC=atomic, num_warps=tile.warps,
+            ACCUMULATE=accumulate, ATOMIC=atomic, num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
 
 

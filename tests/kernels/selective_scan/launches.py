@@ -1,0 +1,64 @@
+"""The launches of the selective scan's Triton kernels that are compiled ahead of time; without Triton importable."""
+
+import torch
+
+
+def _scan(N: int, dtype, d: int, R: int | None, merge: bool, shared: bool, deterministic: bool) -> None:
+    """Forward and backward of one scan of 2 x 4,000 tokens in four directions."""
+    from mmvssm.kernels.selective_scan import triton_op
+
+    b, L, K = 2, 4000, 4
+    empty = {'device': 'meta', 'dtype': dtype}
+    x = torch.empty((b, L, d) if shared else (b, L, K, d), **empty)
+    rank = R or 0
+    projected = torch.empty(b, L, K, rank + 2 * N, **empty)  # dt, B and C are parts of one tensor in every model
+    dt, B, C = projected.split([rank, N, N], dim=-1)
+    if R is None:
+        dt = torch.empty(b, L, K, d, **empty)
+    weight = None if R is None else torch.empty(K, d, R, device='meta')
+    parameters = (torch.empty(K, d, device='meta'), torch.empty(K, d, device='meta'), weight)
+    A = torch.empty(K, d, N, device='meta')
+    orders = torch.empty(K, L, device='meta', dtype=torch.int32), torch.empty(K, device='meta', dtype=torch.int32)
+    tensors = (x, dt, A, B, C, *parameters, *orders)
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        y, carries = triton_op.forward(*tensors, True, merge, torch.float32, True)
+        triton_op.backward(y, carries, *tensors, True, merge)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def record(every_tile: bool, **scan) -> list:
+    """Launches of one scan; with `every_tile` those of all tiles in the lists, else of the ones in use."""
+    from mmvssm.kernels.selective_scan import triton_op
+
+    from ..aot import recording
+
+    tiles = triton_op.TILES
+    longest = max(map(len, tiles.values())) if every_tile else 1
+    launches = []
+    try:
+        for i in range(longest):
+            triton_op.TILES = {key: [choices[min(i, len(choices) - 1)]] for key, choices in tiles.items()}
+            with recording(triton_op) as recorded:
+                _scan(**scan)
+            launches += recorded
+    finally:
+        triton_op.TILES = tiles
+    return launches
+
+
+_VMAMBA = dict(N=1, dtype=torch.bfloat16, d=384, R=24, merge=True, shared=True, deterministic=False)
+FAST = {'selective scan, VMamba bf16': dict(_VMAMBA, every_tile=False)}
+SLOW = {
+    'selective scan, VMamba bf16, every tile': dict(_VMAMBA, every_tile=True),
+    'selective scan, VMamba fp32, every tile': dict(_VMAMBA, dtype=torch.float32, every_tile=True),
+    'selective scan, 16 states bf16, every tile': dict(_VMAMBA, N=16, every_tile=True),
+    'selective scan, 16 states fp32, every tile': dict(_VMAMBA, N=16, dtype=torch.float32, every_tile=True),
+    'selective scan, 16 states fp16, rank 64, unmerged, deterministic': dict(
+        _VMAMBA, N=16, R=64, dtype=torch.float16, merge=False, deterministic=True, every_tile=False
+    ),
+    'selective scan, 3 states, expanded dt, odd channels, input for each direction': dict(
+        _VMAMBA, N=3, R=None, d=100, shared=False, every_tile=False
+    ),
+}
