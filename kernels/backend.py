@@ -12,7 +12,11 @@ import torch
 from torch import Tensor
 
 BACKENDS = ('auto', 'reference', 'blocked', 'numba', 'triton')
-_FASTEST_FIRST = {'cpu': ('numba', 'blocked', 'reference'), 'cuda': ('triton', 'blocked', 'reference')}
+_FASTEST_FIRST = {
+    'meta': ('numba', 'blocked', 'reference'),
+    'cpu': ('numba', 'blocked', 'reference'),
+    'cuda': ('triton', 'blocked', 'reference'),
+}
 
 _chosen: str | None = None
 _warned: set[str] = set()

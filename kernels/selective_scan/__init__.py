@@ -24,7 +24,7 @@ def _available(x: Tensor) -> dict[str, str]:
     on = x.device.type
     why_numba = '' if _HAS_NUMBA else 'numba is not installed'
     why_triton = '' if _HAS_TRITON else 'triton is not installed'
-    if on != 'cpu':
+    if on not in ('cpu', 'meta'):  # on the meta device only the operator's fake kernel runs
         why_numba = f'numba runs on the CPU, x is on {on}'
     if on not in ('cuda', 'xpu') and os.environ.get('TRITON_INTERPRET') != '1':
         why_triton = why_triton or f'triton runs on a GPU (or with TRITON_INTERPRET=1), x is on {on}'
