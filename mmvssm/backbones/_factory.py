@@ -13,6 +13,7 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import adapt_input_conv, generate_default_cfgs, register_model
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from mmvssm import weights
 
@@ -224,13 +225,24 @@ def _fits(name: str, state: dict[str, Tensor]) -> bool:
         try:
             report, _ = _match(_meta_model(name, **kwargs), state)
         except (KeyError, RuntimeError, ValueError):  # another family's filter met keys that it does not know
-            continue
+            return False
         if report.loaded and report.ok:
             return True
+        if 2 * len(report.loaded) < len(state):
+            return False  # another width: the other forms need not be tried
     return False
 
 
 @functools.cache
 def _meta_model(name: str, **kwargs) -> nn.Module:
-    with torch.device('meta'):
+    with torch.device('meta'), _NoRandomValues():
         return create_model(name, **kwargs)
+
+
+class _NoRandomValues(TorchFunctionMode):
+    """Leaves out random initialisation, which is slow and vain on the meta device."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, '__name__', '') in ('normal_', 'uniform_', 'trunc_normal_', 'erfinv_'):
+            return args[0] if args else kwargs['tensor']
+        return func(*args, **(kwargs or {}))
