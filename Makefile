@@ -1,6 +1,7 @@
 # `make demo` and `make test` work on a fresh clone: both create .venv and install into it first.
 PYTHON ?= python3
 VENV ?= .venv
+UPSTREAM ?= .venv-upstream
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
@@ -34,5 +35,11 @@ test: lint
 test-all: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --durations=15 -m ''
 
+test-upstream:
+	test -x $(UPSTREAM)/bin/python || $(PYTHON) -m venv $(UPSTREAM)
+	$(UPSTREAM)/bin/python -m pip install --upgrade --quiet pip
+	$(UPSTREAM)/bin/python -m pip install --quiet -e '.[dev]' -r requirements/upstream.txt
+	OMP_NUM_THREADS=1 $(UPSTREAM)/bin/python -m pytest -n 2 --dist loadfile --durations=15
+
 clean:
-	rm -rf $(VENV) work_dirs data/demo
+	rm -rf $(VENV) $(UPSTREAM) work_dirs data/demo
