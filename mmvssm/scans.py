@@ -52,8 +52,11 @@ def columns(H: int, W: int) -> Tensor:
 def windows(H: int, W: int, size: int) -> Tensor:
     """Windows of `size` x `size` row-major, row-major inside; the map is padded at the bottom and right."""
     nh, nw = (H + size - 1) // size, (W + size - 1) // size
-    grid = F.pad(_grid(H, W), (0, nw * size - W, 0, nh * size - H), value=-1)
-    return grid.view(nh, size, nw, size).permute(0, 2, 1, 3).reshape(-1)
+    # by arithmetic, not by views: with symbolic sizes a view would tie the trace to a number of windows
+    step = torch.arange(nh * nw * size * size, dtype=torch.int32)
+    window, inside = step // size**2, step % size**2
+    row, column = window // nw * size + inside // size, window % nw * size + inside % size
+    return torch.where((row < H) & (column < W), row * W + column, -1)
 
 
 def atrous(H: int, W: int, lattice: int) -> Tensor:

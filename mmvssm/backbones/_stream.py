@@ -280,7 +280,7 @@ class StreamBackbone(PlainBackbone):
 
     def positions(self, grid: Grid) -> Tensor:
         """The position embedding of a sequence over `grid`, (1, L, C); class tokens keep their own rows."""
-        if grid == self.grid and not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() and grid == self.grid:
             return self.pos_embed
         patches, tokens = split_class(self.pos_embed, self.grid[0] * self.grid[1], self.class_token)
         return join_class(self._resize('pos_embed', patches, self.grid, grid), tokens, self.class_token)

@@ -7,6 +7,7 @@ zero that the convolution and the scan see, not a step that only decays the stat
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -94,7 +95,7 @@ class MultiMamba(Directions):
         y = scans.write_each(self.scan(u, merge=False), orders)
         y = y * F.silu(z).unsqueeze(2)  # the gate is per token, so it may as well act after the writing back
         y = y * self.attn(y)
-        return self.out_proj(y.sum(dim=2) if self.multi_scan is None else self.multi_scan(y))
+        return self.out_proj(reduce(torch.add, y.unbind(2)) if self.multi_scan is None else self.multi_scan(y))
 
     def extra_repr(self) -> str:
         return f'directions={self.directions}'
