@@ -42,7 +42,7 @@ def resize_spectral_weight(
     check_choice('mode', mode, MODES)
     for dim, new in zip((-2, -1), size):
         old = weight.shape[dim]
-        if new != old:
+        if not isinstance(new, int) or new != old:  # a symbolic size in torch.export must not be tied to this one
             matrix = _axis_matrix(old, new, transform, mode, weight)
             weight = matrix @ weight if dim == -2 else weight @ matrix.T
     return weight
