@@ -119,7 +119,8 @@ def flops(b: int, steps: int, K: int, d: int, N: int) -> int:
 @register_flop_formula(torch.ops.mmvssm.selective_scan)
 def _forward_flops(x, dt, A, B, C, D, dt_bias, dt_weight, index, *args, out_shape=None, **kwargs) -> int:
     K, d, N = A
-    return flops(x[0], index[1], K, d, N)
+    projection = 0 if dt_weight is None else 2 * x[0] * index[1] * K * d * dt_weight[2]  # dt to d channels, in the op
+    return flops(x[0], index[1], K, d, N) + projection
 
 
 @register_flop_formula(torch.ops.mmvssm.selective_scan_backward)
