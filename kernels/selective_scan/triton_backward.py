@@ -16,6 +16,7 @@ import triton.language as tl
 from .triton_common import (
     LN2,
     chunk_state_offsets,
+    kernel,
     lift,
     load_decay,
     load_expansion,
@@ -30,7 +31,7 @@ from .triton_common import (
 )
 
 
-@triton.jit
+@kernel
 def gradient_sweep(
     dt_ptr, A_ptr, C_ptr, bias_ptr, weight_ptr, index_ptr, dy_ptr,
     grads_ptr,  # (b, K, num_chunks, N, d) float32, out: a g of each chunk's first step, had nothing entered
@@ -92,7 +93,7 @@ def store_by_state(ptr, tile, by_token, rows, K, N: tl.constexpr, NP: tl.constex
         add_to(ptr + (by_token + rows * K)[None, :] * N + n, tl.sum(tile, 2), mask, ATOMIC)
 
 
-@triton.jit
+@kernel
 def gradients(
     x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, weight_ptr, index_ptr, dy_ptr,
     states_ptr, grads_ptr,  # (b, K, num_chunks, N, d) float32: h that enters each chunk, a g from the chunk after it

@@ -10,6 +10,17 @@ import triton.language as tl
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 
+# Arguments that differ from map to map or launch to launch; specialised on, they would only compile the same code again.
+ANY_VALUE = (
+    'index_k', 'B_b', 'C_b', 'partial', 'L', 'K', 'first', 'directions', 'num_steps', 'num_chunks', 'parts', 'blocks',
+)  # fmt: skip
+
+
+def kernel(function):
+    """`triton.jit` that compiles once for all values of ANY_VALUE."""
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    return triton.jit(function, do_not_specialize=[name for name in names if name in ANY_VALUE])
+
 
 @triton.jit
 def affine_before(a_left, b_left, p_left, q_left, a_right, b_right, p_right, q_right):

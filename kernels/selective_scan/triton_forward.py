@@ -6,13 +6,13 @@ leave each chunk's final state and its sum of delta; and, after `carry` turned t
 chunk, from those states, to give the outputs.
 """
 
-import triton
 import triton.language as tl
 
 from .triton_common import (
     LOG2E,
     affine_before,
     chunk_state_offsets,
+    kernel,
     lift,
     load_decay,
     load_expansion,
@@ -26,7 +26,7 @@ from .triton_common import (
 )
 
 
-@triton.jit
+@kernel
 def sweep(
     x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, weight_ptr, index_ptr,
     states_ptr,  # (b, K, num_chunks, N, d) float32: final states out (SUMMARY), entering states in (else)
@@ -94,7 +94,7 @@ def sweep(
         tl.store(at, delta_sum, mask=(chunks < num_chunks)[:, None] & inside[None, :])
 
 
-@triton.jit
+@kernel
 def carry(
     states_ptr,  # (b, K, num_chunks, N, d) float32, in place: what a chunk adds -> what enters it
     deltas_ptr,  # (b, K, num_chunks, d) float32

@@ -127,7 +127,8 @@ class _Scan:
             self.dt, self.A, self.C, self.bias, self.weight, self.index, dy, grads, deltas,
             self.index.stride(0), *_strides(self.dt), *_strides(self.C), *_strides(dy),
             self.d, self.rank, self.K, self.steps, self.num_chunks,
-            NP=self.np, T=CHUNK, BS=tile.rows, BD=tile.channels, **self.constants, num_warps=tile.warps, num_stages=tile.stages,
+            NP=self.np, T=CHUNK, BS=tile.rows, BD=tile.channels, **self.constants,
+            num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
 
     def run_gradients(
@@ -169,10 +170,11 @@ def forward(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, mer
     y = x.new_zeros((b, L, d) if merge else (b, L, K, d), dtype=torch.float32 if accumulate else out_dtype)
     carries = x.new_empty(carries_shape(b, d, K, N, index.shape[1]), dtype=torch.float32)
     if carries.numel():
-        for scan, states in zip(scans, _split_states(carries, scans)):
-            scan.enter_chunks(states)
-            for first in range(K) if one_by_one else (0,):
-                scan.run_sweep(states, states, y, first, 1 if one_by_one else K, accumulate)
+        with torch.cuda.device_of(x):
+            for scan, states in zip(scans, _split_states(carries, scans)):
+                scan.enter_chunks(states)
+                for first in range(K) if one_by_one else (0,):
+                    scan.run_sweep(states, states, y, first, 1 if one_by_one else K, accumulate)
     return y.to(out_dtype), carries if save else carries.new_empty(0)
 
 

@@ -41,7 +41,8 @@ class Launch:
         signature, constants, attributes = {}, {}, {}
         for i, parameter in enumerate(self.kernel.params):
             name, value = parameter.name, self.arguments[parameter.name]
-            if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
+            plain = parameter.do_not_specialize
+            if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1 and not plain):
                 signature[name], constants[(i,)] = 'constexpr', value
                 continue
             if isinstance(value, torch.Tensor):
@@ -50,7 +51,7 @@ class Launch:
                 signature[name] = 'fp32'
             else:
                 signature[name] = 'i32' if -(2**31) <= value < 2**31 else 'i64'
-            if isinstance(value, torch.Tensor) or (isinstance(value, int) and value % 16 == 0):
+            if isinstance(value, torch.Tensor) or (isinstance(value, int) and value % 16 == 0 and not plain):
                 attributes[(i,)] = [['tt.divisibility', 16]]
         return ASTSource(self.kernel, signature, constants, attributes)
 
