@@ -7,10 +7,9 @@ from torch import Tensor
 
 
 def compute_dtype(*tensors: Tensor) -> torch.dtype:
-    """The widest dtype among `tensors`, but at least float32.
+    """float64 if one of `tensors` is, else float32.
 
     Coordinates and sums of many samples do not survive 8 or 11 bits of mantissa (torchvision's autocast rule
     for these operators is float32 too), and torchvision has no bfloat16 kernels.
     """
-    wide = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
-    return wide
+    return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32

@@ -29,11 +29,9 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Average or maximum of bilinear samples in each bin; a bin without samples (a region of no size) gives
-    0.
+    """Average or maximum of bilinear samples in each bin; 0 in a bin without samples (a region of no size).
 
-    In max mode `argmax_y`, `argmax_x` (shaped as `output`) note which row and column of the bin's samples
-    won.
+    In max mode `argmax_y`, `argmax_x` (shaped as `output`) note the row and column of the sample that won.
     """
     dtype = compute_dtype(input, rois)
     feature, rois = input.detach().to(dtype), rois.detach().to(dtype)
@@ -89,12 +87,11 @@ def roi_pool_forward(
     pooled_width: int,
     spatial_scale: float,
 ) -> None:
-    """Maximum over the pixels of each bin; `argmax` int32 gets the winner's raster index, -1 in an empty bin
-    (0 there).
+    """Maximum over the pixels of each bin, 0 in an empty one; `argmax` int32: the winner's raster index or -1.
 
-    The bins are mmcv's: the far corner lies one pixel on, and edges are scaled, divided, and only then
-    rounded outwards. (torchvision.ops.roi_pool rounds the corners first.) Each bin becomes a one-bin region
-    of whole pixels for torchvision.
+    The bins are mmcv's: the far corner lies one pixel on, and edges are scaled, divided, and only then rounded
+    outwards. (torchvision.ops.roi_pool rounds the corners first.) Each bin becomes a one-bin region of whole pixels
+    for torchvision.
     """
     bins, empty = _pool_bins(rois, input.shape[2:], pooled_height, pooled_width, spatial_scale)
     feature = input.detach().to(compute_dtype(input))
