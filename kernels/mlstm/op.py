@@ -1,5 +1,9 @@
 """The public mLSTM: checks, choice of the implementation, and the torch.library operator."""
 
+import os
+from importlib import import_module
+from importlib.util import find_spec
+
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
@@ -11,6 +15,7 @@ from .reference import mlstm_recurrent
 from .traced import mlstm_traced
 
 _TRACED_CHUNK = 64
+_HAS_TRITON = find_spec('triton') is not None
 
 
 def mlstm(
@@ -62,7 +67,14 @@ def mlstm(
 
 
 def _available(q: Tensor) -> dict[str, str]:
-    return {'blocked': '', 'reference': ''}
+    """Backends for `q`: name -> '' or why it cannot run here."""
+    on = q.device.type
+    why = '' if _HAS_TRITON else 'triton is not installed'
+    if on not in ('cuda', 'xpu') and os.environ.get('TRITON_INTERPRET') != '1':
+        why = why or f'triton runs on a GPU (or with TRITON_INTERPRET=1), q is on {on}'
+    if q.dtype == torch.float64:
+        why = why or 'triton does not compute in float64'
+    return {'triton': why, 'blocked': '', 'reference': ''}
 
 
 def _check(q, k, v, igate, fgate, chunk_size) -> None:
@@ -80,6 +92,14 @@ def _check(q, k, v, igate, fgate, chunk_size) -> None:
         raise ValueError(f'q, k and v must have one floating dtype; got {q.dtype}, {k.dtype} and {v.dtype}')
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f'chunk_size={chunk_size} must be at least 1')
+
+
+def _implementation(q: Tensor, chosen: int | None, backend: str):
+    """The module whose `forward` and `backward` compute, and the chunk size; triton is imported on first use."""
+    if backend == 'triton':
+        module = import_module('.triton_op', __package__)
+        return module, module.chunk_size_for(q.shape[-1], chosen)
+    return blocked, _chunk_size(q, chosen)
 
 
 def _chunk_size(q: Tensor, chosen: int | None) -> int:
@@ -107,8 +127,8 @@ def _mlstm(
     if q.numel():
         with torch.autocast(q.device.type, enabled=False):
             gates = gate_terms(igate, fgate, reverse=reverse)
-            options = dict(reverse=reverse, chunk_size=_chunk_size(q, chunk_size), eps=eps)
-            result = blocked.forward(q, k, v, gates, **options)
+            module, size = _implementation(q, chunk_size, backend)
+            result = module.forward(q, k, v, gates, reverse=reverse, chunk_size=size, eps=eps)
             h.copy_(result[0])
             normaliser.copy_(result[1])
     return h, normaliser
@@ -134,8 +154,9 @@ def _mlstm_backward(
     if q.numel():
         with torch.autocast(q.device.type, enabled=False):
             gates = gate_terms(igate, fgate, reverse=reverse)
-            options = dict(reverse=reverse, chunk_size=_chunk_size(q, chunk_size), eps=eps)
-            *direct, d_log_f, k_dk, dm = blocked.backward(dh, q, k, v, h, normaliser, gates, **options)
+            module, size = _implementation(q, chunk_size, backend)
+            options = dict(reverse=reverse, chunk_size=size, eps=eps)
+            *direct, d_log_f, k_dk, dm = module.backward(dh, q, k, v, h, normaliser, gates, **options)
             through_gates = gate_gradients(d_log_f, k_dk, dm, gates, fgate, reverse=reverse)
             for grad, result in zip(grads, (*direct, *through_gates)):
                 grad.copy_(result)

@@ -1,0 +1,251 @@
+"""Triton kernels of the chunkwise mLSTM: two, that serve forward and backward. No torch logic here, see `triton_op`.
+
+Every product of the mLSTM is one of two kinds, as the equations of `blocked` and their derivatives show:
+
+`accumulate_states`  S_{c+1} = decay_c S_c + sum over t in c of w_t x_t z_t^T, from the first chunk to the last
+                     (x = k, z = v: the state) or from the last to the first (x = q, z = dh: its gradient).
+`apply_pairs`        out_r = sum over the partners p of r in its chunk of (a x_r . y_p + b) E s z_p  +  edge_r x_r^T S_c
+
+                            rows r     x   y   z   a, b                    S
+                     h      readers    q   k   v   1, 0                    C
+                     dq     readers    dh  v   k   scale_t, d_norm_t       C^T
+                     dk     read       v   dh  q   scale_t, d_norm_t       dC^T
+                     dv     read       k   q   dh  scale_t, 0              dC
+
+Tensors are (b, S, heads, dim), read where they lie; vectors are float32 (b * heads, S) in reading order. Positions p
+count in reading order; a reversed sequence reads token S - 1 - p at p. Tiles are BT tokens by BX or BZ channels.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def token_of(position, length, REVERSE: tl.constexpr):
+    if REVERSE:
+        return (length - 1 - position).to(tl.int64)
+    else:
+        return position.to(tl.int64)
+
+
+@triton.jit
+def load_tile(ptr, token, token_stride, inside, d, dim):
+    """[BT, BD] of the tokens and channels d; zeros outside."""
+    mask = inside[:, None] & (d < dim)[None, :]
+    return tl.load(ptr + token[:, None] * token_stride + d[None, :], mask=mask, other=0.0)
+
+
+@triton.jit
+def pair_weights(t, M, M_low, u, y, y_low, inside):
+    """exp(y_u - M_t), both sums of two float32 so that their difference keeps its digits; 0 where u comes after t."""
+    exponent = (y - M) + (y_low - M_low)
+    return tl.where((u <= t) & inside, tl.exp(tl.minimum(exponent, 0.0)), 0.0)
+
+
+@triton.jit
+def accumulate_states(
+    x_ptr,
+    z_ptr,
+    weight_ptr,
+    vector_weight_ptr,
+    decay_ptr,
+    state_ptr,
+    vector_ptr,
+    x_batch,
+    x_token,
+    x_head,
+    z_batch,
+    z_token,
+    z_head,
+    length,
+    dim,
+    heads,
+    chunks,
+    CHUNK: tl.constexpr,
+    FROM_END: tl.constexpr,
+    REVERSE: tl.constexpr,
+    DOT: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BT: tl.constexpr,
+    BX: tl.constexpr,
+    BZ: tl.constexpr,
+):
+    """The state before (after if FROM_END) each chunk, (b * heads, chunks, dim, dim), and its normaliser (.., dim).
+
+    Grid: (tiles of dim x dim, b * heads). The normaliser is the sum of x_t with weights of its own.
+    """
+    tile, row = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    tiles = tl.cdiv(dim, BZ)
+    dx = (tile // tiles) * BX + tl.arange(0, BX)
+    dz = (tile % tiles) * BZ + tl.arange(0, BZ)
+    x_ptr += (row // heads) * x_batch + (row % heads) * x_head
+    z_ptr += (row // heads) * z_batch + (row % heads) * z_head
+    state = tl.zeros([BX, BZ], tl.float32)
+    vector = tl.zeros([BX], tl.float32)
+    for i in range(chunks):
+        c = chunks - 1 - i if FROM_END else i
+        at = row * chunks + c
+        offsets = (at * dim + dx[:, None]) * dim + dz[None, :]
+        tl.store(state_ptr + offsets, state, mask=(dx < dim)[:, None] & (dz < dim)[None, :])
+        if tile % tiles == 0:
+            tl.store(vector_ptr + at * dim + dx, vector, mask=dx < dim)
+        decay = tl.load(decay_ptr + at)
+        state *= decay
+        vector *= decay
+        for t in range(0, CHUNK, BT):
+            p = c * CHUNK + t + tl.arange(0, BT)
+            inside = p < length
+            token = token_of(p, length, REVERSE)
+            x = load_tile(x_ptr, token, x_token, inside, dx, dim).to(tl.float32)
+            z = load_tile(z_ptr, token, z_token, inside, dz, dim)
+            weight = tl.load(weight_ptr + row * length + p, mask=inside, other=0.0)
+            own = tl.load(vector_weight_ptr + row * length + p, mask=inside, other=0.0)
+            weighted = tl.trans(x * weight[:, None]).to(DOT)
+            state = tl.dot(weighted, z.to(DOT), state, input_precision=PRECISION)
+            vector += tl.sum(x * own[:, None], 0)
+
+
+@triton.jit
+def apply_pairs(
+    x_ptr,
+    y_ptr,
+    z_ptr,
+    own_ptr,
+    out_ptr,
+    sum_ptr,
+    M_ptr,
+    y_exponent_ptr,
+    scale_ptr,
+    shift_ptr,
+    edge_ptr,
+    edge_shift_ptr,
+    floor_ptr,
+    state_ptr,
+    vector_ptr,
+    x_batch,
+    x_token,
+    x_head,
+    y_batch,
+    y_token,
+    y_head,
+    z_batch,
+    z_token,
+    z_head,
+    own_batch,
+    own_token,
+    own_head,
+    state_x,
+    state_z,
+    size,
+    length,
+    dim,
+    heads,
+    chunks,
+    root,
+    eps,
+    CHUNK: tl.constexpr,
+    READERS: tl.constexpr,
+    KIND: tl.constexpr,
+    REVERSE: tl.constexpr,
+    DOT: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BT: tl.constexpr,
+    BX: tl.constexpr,
+    BZ: tl.constexpr,
+):
+    """See the module. Grid: (tiles of BT tokens, tiles of BZ channels, b * heads).
+
+    READERS: rows read, columns are read, else the reverse. KIND: 'output' divides by the normaliser and stores it to
+    `sum`; 'shifted' adds b and the normaliser's term, and stores the rows' products with `own`; 'plain' does neither.
+    M and y exponents are pairs of vectors, `size` numbers apart.
+    """
+    row = tl.program_id(2).to(tl.int64)
+    first = tl.program_id(0) * BT
+    c = first // CHUNK
+    p = first + tl.arange(0, BT)
+    inside = p < length
+    token = token_of(p, length, REVERSE)
+    dz = tl.program_id(1) * BZ + tl.arange(0, BZ)
+    batch, head = row // heads, row % heads
+    x_ptr += batch * x_batch + head * x_head
+    y_ptr += batch * y_batch + head * y_head
+    z_ptr += batch * z_batch + head * z_head
+    vectors = row * length
+    if READERS:
+        row_exponent_ptr, column_exponent_ptr = M_ptr, y_exponent_ptr
+    else:
+        row_exponent_ptr, column_exponent_ptr = y_exponent_ptr, M_ptr
+    high = tl.load(row_exponent_ptr + vectors + p, mask=inside, other=0.0)
+    low = tl.load(row_exponent_ptr + size + vectors + p, mask=inside, other=0.0)
+
+    out = tl.zeros([BT, BZ], tl.float32)
+    normaliser = tl.zeros([BT], tl.float32)
+    start = c * CHUNK if READERS else first
+    stop = first + BT if READERS else tl.minimum((c + 1) * CHUNK, length)
+    for begin in range(start, stop, BT):
+        partner = begin + tl.arange(0, BT)
+        there = partner < length
+        partner_token = token_of(partner, length, REVERSE)
+        products = tl.zeros([BT, BT], tl.float32)
+        for d in range(0, dim, BX):
+            dx = d + tl.arange(0, BX)
+            x = load_tile(x_ptr, token, x_token, inside, dx, dim)
+            y = load_tile(y_ptr, partner_token, y_token, there, dx, dim)
+            products = tl.dot(x.to(DOT), tl.trans(y.to(DOT)), products, input_precision=PRECISION)
+        other_high = tl.load(column_exponent_ptr + vectors + partner, mask=there, other=0.0)
+        other_low = tl.load(column_exponent_ptr + size + vectors + partner, mask=there, other=0.0)
+        if READERS:
+            weights = pair_weights(
+                p[:, None], high[:, None], low[:, None],
+                partner[None, :], other_high[None, :], other_low[None, :], there[None, :],
+            )  # fmt: skip
+            if KIND == 'shifted':
+                a = tl.load(scale_ptr + vectors + p, mask=inside, other=0.0)
+                b = tl.load(shift_ptr + vectors + p, mask=inside, other=0.0)
+                products = products * a[:, None] + b[:, None]
+        else:
+            weights = pair_weights(
+                partner[None, :], other_high[None, :], other_low[None, :],
+                p[:, None], high[:, None], low[:, None], there[None, :],
+            )  # fmt: skip
+            a = tl.load(scale_ptr + vectors + partner, mask=there, other=0.0)
+            products = products * a[None, :]
+            if KIND == 'shifted':
+                b = tl.load(shift_ptr + vectors + partner, mask=there, other=0.0)
+                products += b[None, :]
+        products = products * weights * root
+        if KIND == 'output':
+            normaliser += tl.sum(products, 1)
+        z = load_tile(z_ptr, partner_token, z_token, there, dz, dim)
+        out = tl.dot(products.to(DOT), z.to(DOT), out, input_precision=PRECISION)
+
+    has_state = c > 0 if READERS else c < chunks - 1
+    if has_state:
+        edge = tl.load(edge_ptr + vectors + p, mask=inside, other=0.0)
+        at = row * chunks + c
+        for d in range(0, dim, BX):
+            dx = d + tl.arange(0, BX)
+            x = load_tile(x_ptr, token, x_token, inside, dx, dim).to(tl.float32) * edge[:, None]
+            offsets = at * dim * dim + dx[:, None] * state_x + dz[None, :] * state_z
+            state = tl.load(state_ptr + offsets, mask=(dx < dim)[:, None] & (dz < dim)[None, :], other=0.0)
+            out = tl.dot(x.to(DOT), state.to(DOT), out, input_precision=PRECISION)
+            if KIND == 'output':
+                vector = tl.load(vector_ptr + at * dim + dx, mask=dx < dim, other=0.0)
+                normaliser += tl.sum(x * vector[None, :], 1)
+        if KIND == 'shifted':
+            vector = tl.load(vector_ptr + at * dim + dz, mask=dz < dim, other=0.0)
+            edge_shift = tl.load(edge_shift_ptr + vectors + p, mask=inside, other=0.0)
+            out += edge_shift[:, None] * vector[None, :]
+
+    if KIND == 'output':
+        floor = tl.load(floor_ptr + vectors + p, mask=inside, other=1.0)
+        out = out / (tl.maximum(tl.abs(normaliser), floor) + eps)[:, None]
+        if tl.program_id(1) == 0:
+            tl.store(sum_ptr + vectors + p, normaliser, mask=inside)
+    if KIND == 'shifted':
+        own_ptr += batch * own_batch + head * own_head
+        own = load_tile(own_ptr, token, own_token, inside, dz, dim).to(tl.float32)
+        sums = (row * tl.num_programs(1) + tl.program_id(1)) * length
+        tl.store(sum_ptr + sums + p, tl.sum(own * out, 1), mask=inside)
+    out_ptr += ((batch * length + token) * heads + head)[:, None] * dim + dz[None, :]
+    tl.store(out_ptr, out.to(out_ptr.dtype.element_ty), mask=inside[:, None] & (dz < dim)[None, :])

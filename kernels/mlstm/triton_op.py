@@ -1,0 +1,178 @@
+"""The chunkwise mLSTM on GPUs: vectors, memory and launches around the Triton kernels. Needs triton; no autograd."""
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .gates import Gates, denominator, denominator_gradients
+from .reference import NEVER
+from .triton_kernels import accumulate_states, apply_pairs
+
+
+class Tiles(NamedTuple):
+    """What one program covers: tokens BT, channels BX of inner products and BZ of results; warps."""
+
+    BT: int
+    BX: int
+    BZ: int
+    warps: int
+
+
+def chunk_size_for(dim: int, chosen: int | None) -> int:
+    """Tokens of a chunk, a power of two not below 16: more where the states are large, so that they are few."""
+    if chosen is not None:
+        return max(16, 1 << (chosen.bit_length() - 1))
+    return 64 if dim <= 64 else 128 if dim <= 192 else 256
+
+
+def state_tiles(dim: int, dtype: torch.dtype) -> Tiles:
+    side = max(16, min(64, triton.next_power_of_2(dim)))
+    return Tiles(32, side, side, 4)
+
+
+def pair_tiles(dim: int, dtype: torch.dtype) -> Tiles:
+    """Float32 has no tensor cores to fill and unrolls into many more instructions: smaller tiles compile faster."""
+    wide = max(16, triton.next_power_of_2(dim))
+    if dtype == torch.float32:
+        return Tiles(32 if dim > 16 else 16, min(wide, 32), min(wide, 64), 4)
+    return Tiles(64 if dim > 16 else 16, min(wide, 32), min(wide, 128), 4 if wide <= 64 else 8)
+
+
+def dot_options(dtype: torch.dtype) -> dict:
+    """Operands of the products: bfloat16 as it is, float16 as tf32 (same digits, no overflow), float32 exactly.
+
+    Triton's interpreter multiplies bfloat16's bit patterns as integers, so there it gets float32.
+    """
+    if dtype == torch.bfloat16 and not triton.knobs.runtime.interpret:
+        return dict(DOT=tl.bfloat16, PRECISION='tf32')
+    return dict(DOT=tl.float32, PRECISION='tf32' if dtype == torch.float16 else 'ieee')
+
+
+class _Call:
+    """One call's sizes and exponents; vectors are (b, heads, S) in reading order."""
+
+    def __init__(self, q: Tensor, gates: Gates, reverse: bool, chunk_size: int):
+        self.batch, self.length, self.heads, self.dim = q.shape
+        self.reverse, self.chunk = reverse, chunk_size
+        self.chunks = triton.cdiv(self.length, chunk_size)
+        self.dtype, self.root = q.dtype, q.shape[-1] ** -0.5
+        y, M = self.read(gates.y), self.read(gates.M)
+        last = torch.arange(1, self.chunks + 1, device=q.device) * chunk_size - 1
+        ends = M[..., last.clamp(max=self.length - 1)]
+        starts = torch.cat([torch.full_like(ends[..., :1], NEVER), ends[..., :-1]], -1)
+        self.decay = torch.exp(starts - ends).float()
+        of = torch.arange(self.length, device=q.device) // chunk_size
+        self.to_end = torch.exp(y - ends[..., of]).float()
+        self.from_start = torch.exp(starts[..., of] - M).float()
+        self.M, self.y = _two_floats(M), _two_floats(y)
+        self.floor = torch.exp((-self.read(gates.m)).clamp(max=88.0)).float()
+
+    def read(self, x: Tensor) -> Tensor:
+        """(b, S, heads) in token order -> (b, heads, S) in reading order."""
+        return (x.flip(1) if self.reverse else x).transpose(1, 2).contiguous()
+
+    def write(self, x: Tensor) -> Tensor:
+        """(b, heads, S) in reading order -> (b, S, heads) in token order."""
+        return (x.flip(2) if self.reverse else x).transpose(1, 2)
+
+    def states(
+        self, x: Tensor, z: Tensor, weight: Tensor, vector_weight: Tensor, from_end: bool
+    ) -> tuple[Tensor, Tensor]:
+        tiles = state_tiles(self.dim, self.dtype)
+        rows = self.batch * self.heads
+        state = x.new_empty(rows, self.chunks, self.dim, self.dim, dtype=torch.float32)
+        vector = x.new_empty(rows, self.chunks, self.dim, dtype=torch.float32)
+        grid = (triton.cdiv(self.dim, tiles.BX) * triton.cdiv(self.dim, tiles.BZ), rows)
+        accumulate_states[grid](
+            x, z, weight, vector_weight, self.decay, state, vector,
+            *x.stride()[:3], *z.stride()[:3], self.length, self.dim, self.heads, self.chunks,
+            CHUNK=self.chunk, FROM_END=from_end, REVERSE=self.reverse, **dot_options(self.dtype),
+            BT=min(tiles.BT, self.chunk), BX=tiles.BX, BZ=tiles.BZ, num_warps=tiles.warps,
+        )  # fmt: skip
+        return state, vector
+
+    def pairs(
+        self, kind: str, x, y, z, own,
+        *, readers: bool, state, vector, transposed: bool, edge, edge_shift, scale, shift, eps=0.0,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """The kernel's output (b, S, heads, dim) and, by kind, normaliser or products with `own` (b, heads, S)."""
+        tiles = pair_tiles(self.dim, self.dtype)
+        BT, columns = min(tiles.BT, self.chunk), triton.cdiv(self.dim, tiles.BZ)
+        rows = self.batch * self.heads
+        out = x.new_empty(self.batch, self.length, self.heads, self.dim)
+        sums = self.floor.new_empty(rows, columns if kind == 'shifted' else 1, self.length)
+        state_strides = (1, self.dim) if transposed else (self.dim, 1)
+        apply_pairs[(triton.cdiv(self.length, BT), columns, rows)](
+            x, y, z, own, out, sums, self.M, self.y, scale, shift, edge, edge_shift, self.floor, state, vector,
+            *x.stride()[:3], *y.stride()[:3], *z.stride()[:3], *own.stride()[:3], *state_strides,
+            rows * self.length, self.length, self.dim, self.heads, self.chunks, self.root, eps,
+            CHUNK=self.chunk, READERS=readers, KIND=kind, REVERSE=self.reverse, **dot_options(self.dtype),
+            BT=BT, BX=tiles.BX, BZ=tiles.BZ, num_warps=tiles.warps,
+        )  # fmt: skip
+        return out, sums.sum(1).unflatten(0, (self.batch, self.heads))
+
+
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, gates: Gates, *, reverse: bool, chunk_size: int, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Output (b, S, heads, dh) of q's dtype and normaliser s q_t . n_t (b, S, heads), float32."""
+    q, k, v = _rows(q, k, v)
+    call = _Call(q, gates, reverse, chunk_size)
+    state, vector = call.states(k, v, call.to_end, call.to_end, from_end=False)
+    edge = call.from_start * call.root
+    h, normaliser = call.pairs(
+        'output', q, k, v, q, readers=True, state=state, vector=vector, transposed=False,
+        edge=edge, edge_shift=edge, scale=edge, shift=edge, eps=eps,
+    )  # fmt: skip
+    return h, call.write(normaliser)
+
+
+def backward(
+    dh: Tensor, q: Tensor, k: Tensor, v: Tensor, h: Tensor, normaliser: Tensor, gates: Gates,
+    *, reverse: bool, chunk_size: int, eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of q, k, v (b, S, heads, dh); then, for `gate_gradients`, of log f, k . dk and of m (b, S, heads)."""
+    q, k, v, dh = _rows(q, k, v, dh.to(q.dtype))
+    call = _Call(q, gates, reverse, chunk_size)
+    d_normaliser, dm = denominator_gradients((dh.float() * h.float()).sum(-1), normaliser, gates.m, eps)
+    scale = call.read(denominator(normaliser, gates.m, eps).reciprocal().float())
+    shift = call.read(d_normaliser.float())
+    entering = call.from_start * call.root
+
+    state, vector = call.states(k, v, call.to_end, call.to_end, from_end=False)
+    d_state, d_vector = call.states(q, dh, entering * scale, entering * shift, from_end=True)
+    left, edge = dict(scale=scale, shift=shift), call.to_end
+    dq, q_dq = call.pairs(
+        'shifted', dh, v, k, q, readers=True, state=state, vector=vector, transposed=True,
+        edge=entering * scale, edge_shift=entering * shift, **left,
+    )  # fmt: skip
+    after = dict(readers=False, state=d_state, vector=d_vector, edge=edge, edge_shift=edge, **left)
+    dk, k_dk = call.pairs('shifted', v, dh, q, k, transposed=True, **after)
+    dv, _ = call.pairs('plain', k, q, dh, k, transposed=False, **after)
+
+    crossing = torch.einsum('rcij,rcij->rc', state[:, 1:], d_state[:, :-1])
+    crossing = crossing + torch.einsum('rci,rci->rc', vector[:, 1:], d_vector[:, :-1])
+    crossing = crossing.unflatten(0, (call.batch, call.heads)).double()
+    d_log_f = _sum_to_end(q_dq.double() - k_dk.double(), crossing, call.chunk)
+    return dq, dk, dv, call.write(d_log_f), call.write(k_dk), dm
+
+
+def _sum_to_end(x: Tensor, crossing: Tensor, chunk: int) -> Tensor:
+    """Sums of (b, heads, S) from each token to its chunk's end, and `crossing` (b, heads, chunks - 1) beyond it."""
+    chunks = crossing.shape[-1] + 1
+    padded = torch.nn.functional.pad(x, (0, chunks * chunk - x.shape[-1])).unflatten(-1, (chunks, chunk))
+    inside = padded.flip(-1).cumsum(-1).flip(-1)
+    return (inside + torch.nn.functional.pad(crossing, (0, 1))[..., None]).flatten(-2)[..., : x.shape[-1]]
+
+
+def _two_floats(x: Tensor) -> Tensor:
+    """float64 as the sum of two float32, (2, ...)."""
+    high = x.float()
+    return torch.stack([high, (x - high.double()).float()])
+
+
+def _rows(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(x if x.stride(-1) == 1 else x.contiguous() for x in tensors)
