@@ -93,4 +93,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=epochs, eta_min_ratio=0.01, convert_to_iter_based=True),
 ]
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=epochs, max_keep_ckpts=1))
-custom_hooks = [dict(type='ContactSheetHook')]
+custom_hooks = [dict(type='mmvssm.NaNWatchHook'), dict(type='mmvssm.ContactSheetHook')]

@@ -52,4 +52,4 @@ param_scheduler = [
     dict(type='PolyLR', eta_min=1e-5, power=0.9, by_epoch=False, begin=50, end=iters),
 ]
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=iters, max_keep_ckpts=1))
-custom_hooks = [dict(type='ContactSheetHook')]
+custom_hooks = [dict(type='mmvssm.NaNWatchHook'), dict(type='mmvssm.ContactSheetHook')]

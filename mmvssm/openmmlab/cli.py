@@ -77,7 +77,7 @@ def build_runner(cfg: Config, strict: bool) -> Runner:
 
     strict: a checkpoint must fit the model to the last key; otherwise the heads may differ (fine-tuning).
     """
-    hook = dict(type='StrictLoadHook', heads_may_differ=not strict)
+    hook = dict(type='mmvssm.StrictLoadHook', heads_may_differ=not strict)
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
