@@ -10,7 +10,7 @@ import triton.language as tl
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 
-# Arguments that differ from map to map or launch to launch; specialised on, they would only compile the same code again.
+# Arguments that differ from map to map or launch to launch; specialised on, they would compile the same code again.
 ANY_VALUE = (
     'index_k', 'B_b', 'C_b', 'partial', 'L', 'K', 'first', 'directions', 'num_steps', 'num_chunks', 'parts', 'blocks',
 )  # fmt: skip
