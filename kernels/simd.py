@@ -2,7 +2,7 @@
 
 numba's own loops are vectorised only where LLVM can prove that no arrays overlap; here loads, stores and fused
 multiply-adds are written out. A kernel handles addresses (integers) and `proto`, a zero that carries the element
-type, float32 or float64. `exp2`, `softplus` and `sigmoid` are polynomials; no exponential is taken through a library call.
+type, float32 or float64. `exp2`, `softplus` and `sigmoid` are polynomials, no library is called for them.
 """
 
 import operator
@@ -68,7 +68,7 @@ def size_of(proto) -> int:
     raise NotImplementedError('compiled code only')
 
 
-# --- memory -------------------------------------------------------------------------------------------------------
+# memory
 
 
 @overload(size_of)
@@ -153,7 +153,7 @@ def prefetch(typingctx, address):
     return types.void(address), codegen
 
 
-# --- arithmetic ---------------------------------------------------------------------------------------------------
+# arithmetic
 
 
 def _binary(instruction: str):
@@ -208,10 +208,10 @@ def total(typingctx, a):
     return a.element(a), codegen
 
 
-# --- exponentials -------------------------------------------------------------------------------------------------
+# exponentials
 
-# 2^f = 1 + f p(f) on [-1/2, 1/2], relative error 2e-9 (float32); one degree less has 9e-8, which a slowly decaying state
-# multiplies by its memory length. float64: the Taylor series.
+# 2^f = 1 + f p(f) on [-1/2, 1/2], relative error 2e-9 (float32); one degree less has 9e-8, which a slowly decaying
+# state multiplies by its memory length. float64: the Taylor series.
 _EXP2 = {
     32: (0.6931471824645996, 0.24022647738456726, 0.055503323674201965, 0.00961843691766262)
     + (0.0013398875016719103, 0.00015353360504377633),
@@ -248,7 +248,7 @@ def _horner(builder, x: ir.Value, coefficients) -> ir.Value:
 def _exp2(builder, x: ir.Value, tail: ir.Value | None = None) -> ir.Value:
     """2^(x + tail): round x to an integer n, a polynomial in x - n, n added to the exponent bits; NaN stays NaN.
 
-    x is limited to what a normal number's exponent holds (one above: infinity), so no denormal, which would be slow, arises.
+    x is limited to what a normal number's exponent holds (one above: infinity): denormals would be slow.
     """
     bits = _bits(x)
     mantissa, bias = (23, 127) if bits == 32 else (52, 1023)

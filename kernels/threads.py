@@ -1,8 +1,8 @@
 """Threads for compiled kernels that release the GIL.
 
-numba's own pools are not used: they clash with torch's OpenMP pool after a fork, and one of them aborts the process when two
-Python threads call it at once. Here each call splits its tasks over `torch.get_num_threads()` threads of a plain pool, which
-any number of callers may share and a forked child makes anew.
+numba's own pools are not used: one clashes with torch's OpenMP pool after a fork, another aborts the process when two
+Python threads call it at once. Here each call splits its tasks over `torch.get_num_threads()` threads of a plain pool,
+which any number of callers may share and a forked child makes anew.
 """
 
 import os
@@ -22,7 +22,7 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def run_tasks(run: Callable[[int, int], None], tasks: int) -> None:
-    """Call `run(first, last)` so that the ranges cover 0 .. tasks - 1, in equal parts over torch's number of threads."""
+    """Call `run(first, last)` on equal parts of 0 .. tasks - 1, on as many threads as torch has."""
     threads = min(torch.get_num_threads(), tasks)
     bounds = [tasks * i // threads for i in range(threads + 1)] if threads else []
     others = [_pool().submit(run, *bounds[i : i + 2]) for i in range(1, threads)]

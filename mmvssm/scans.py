@@ -1,8 +1,8 @@
 """Scan orders: in which order a sequence operator reads the tokens of an (H, W) map.
 
 An order is a pure function `(H, W) -> (S,) int32`: the raster index `r * W + c` of the token read at each step, -1
-where the step is padding. A token is read at most once. Adding an order is adding such a function to `ORDERS`, or passing
-one instead of a name.
+where the step is padding. A token is read at most once. Adding an order is adding such a function to `ORDERS`, or
+passing one instead of a name.
 
 Sources: VMamba (arXiv 2401.10166) for rows and columns, LocalMamba (arXiv 2403.09338) for windows, EfficientVMamba
 (arXiv 2403.09977) for the skip-sampled lattices.

@@ -1,8 +1,8 @@
 """Selective scan in plain PyTorch, in blocks: where neither numba nor a GPU kernel runs, and for export.
 
-The sequence is cut into chunks of T steps. All chunks run their T steps side by side from a zero state, a scan over the
-chunks' end states gives the state that enters each chunk, and its decayed contribution is added. Every exponent is a sum
-of `delta * A` <= 0, so nothing overflows and no exponentials are divided.
+The sequence is cut into chunks of T steps. All chunks run their T steps side by side from a zero state, a scan over
+the chunks' end states gives the state that enters each chunk, and its decayed contribution is added. Every exponent
+is a sum of `delta * A` <= 0, so nothing overflows and no exponentials are divided.
 """
 
 import torch
@@ -43,7 +43,10 @@ def _scan_carries(decay: Tensor, end: Tensor, carry: Tensor) -> tuple[Tensor, Te
 
 
 def _scan_segment(u, delta, A, B, C, carry, T: int) -> tuple[Tensor, Tensor]:
-    """Scan u, delta (b, K, S, d), B, C (b, K, S, N) from the state `carry`: y (b, K, S, d) without D u, and the last state."""
+    """Scan u, delta (b, K, S, d), B, C (b, K, S, N) from the state `carry`.
+
+    Returns y (b, K, S, d) without D u, and the last state.
+    """
     S = u.shape[2]
     n = (S + T - 1) // T
 
@@ -88,12 +91,12 @@ def selective_scan_blocked(
 ) -> Tensor:
     """Arguments and result as :func:`mmvssm.kernels.selective_scan`.
 
-    Under autograd only a segment's intermediate states exist at a time: each segment is recomputed in the backward pass.
+    Under autograd only one segment's intermediate states exist at a time: the backward pass recomputes each segment.
     """
     compute = torch.promote_types(x.dtype, torch.float32)
     x, dt, A, B, C, D, dt_bias, dt_weight = (wide(t, compute) for t in (x, dt, A, B, C, D, dt_bias, dt_weight))
     u, delta, B, C = gather_inputs(x, dt, B, C, dt_bias, dt_weight, orders, softplus)
-    b, K, S, d = u.shape
+    b, S = u.shape[0], u.shape[2]
     T, segment = _plan(S, b * A.numel())
     carry = u.new_zeros(b, *A.shape)
     if segment == 0 or segment >= S:

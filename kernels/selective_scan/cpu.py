@@ -25,8 +25,11 @@ def carries_shape(b, d, K, N, S) -> tuple:
 
 
 def _cached(kernel, signature):
-    """Compile `kernel`, or read it from numba's cache. That looks at the kernel's own file alone, so the name that it files
-    the result under says what all the sources were."""
+    """Compile `kernel`, or read it from numba's cache.
+
+    numba looks for changes in the kernel's own file alone, so the name that it files the result under holds a digest of
+    all the sources.
+    """
     sources = (simd, cpu_forward, cpu_backward)
     digest = hashlib.sha256(b''.join(Path(module.__file__).read_bytes() for module in sources))
     kernel.__qualname__ = f'{kernel.__name__}_{digest.hexdigest()[:12]}'

@@ -1,14 +1,14 @@
 """numba backward kernel of the selective scan.
 
-Tasks, blocks and chunks are the forward's, the chunks from the last to the first. In each, the states are computed again from
-the carry that the forward saved, then the adjoint g_t = C_t dy_t + a_{t+1} g_{t+1} runs down the steps. With
+Tasks, blocks and chunks are the forward's, the chunks from the last to the first. In each, the states are computed
+again from the carry that the forward saved, then the adjoint g_t = C_t dy_t + a_{t+1} g_{t+1} runs down the steps. With
 a_t = exp(delta_t A) and q_t = g_t a_t h_{t-1}:
 
     dx_t = delta_t <g_t, B_t> + D dy_t              dB_t = sum_channels g_t delta_t u_t      dD = sum_t dy_t u_t
     ddelta_t = u_t <g_t, B_t> + <A, q_t>            dC_t = sum_channels dy_t h_t             dA = sum_t delta_t q_t
 
-Sums over channels stay 16 lanes wide within a block and are folded once at its end. What several tasks would add to (dB, dC and
-the low-rank ddt of one batch element) has one slice for each group of channels.
+Sums over channels stay 16 lanes wide within a block and are folded once at its end. What several tasks would add to
+(dB, dC and the low-rank ddt of one batch element) has one slice for each group of channels.
 """
 
 from typing import NamedTuple
@@ -137,7 +137,7 @@ def backward1(proto, steps, delta, du, dy, gB, Aq, B, C, row, A, h, carry, dA, w
 
 @njit(nogil=True)
 def backward4(proto, steps, delta, du, dy, gB, Aq, B, C, row, A, A_state, h, carry, dA, state, work, add):
-    """`backward1` for four states: `A_state` bytes apart in A, `state` in h, carry and dA; work holds [step][4] vectors."""
+    """`backward1` for four states, `A_state` bytes apart in A, `state` in h, carry and dA; work: [step][4] vectors."""
     size = size_of(proto)
     vector = LANES * size
     states, dBs, dCs = (

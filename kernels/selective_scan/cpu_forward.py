@@ -256,8 +256,8 @@ def gather_chunk(proto, inputs, b, k, shift, count, tokens, steps, u, delta, low
 def forward(proto, inputs, y, carries, positive, save, groups, first, last):
     """Tasks first .. last - 1, task = batch element * groups + group of channels.
 
-    y (b, L, K, d), zeroed; stride 0 in K where directions merge. carries (b, K, chunks, N, p), written if save. positive: apply
-    the softplus.
+    y (b, L, K, d), zeroed; stride 0 in K where directions merge. carries (b, K, chunks, N, p), written if save.
+    positive: apply the softplus.
     """
     inputs = Inputs(*inputs)
     size = size_of(proto)

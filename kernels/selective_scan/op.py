@@ -1,7 +1,8 @@
 """The torch.library operator around the compiled selective scans: fake kernels, autograd, FLOPs.
 
-Two modules implement it, `cpu` (numba) and `triton_op` (Triton). Each has three functions; every tensor comes as the caller
-of `selective_scan` gave it, in any strides, float32, float16, bfloat16 or (numba) float64, `orders` as two tensors:
+Two modules implement it, `cpu` (numba) and `triton_op` (Triton). Each has three functions; every tensor comes as the
+caller of `selective_scan` gave it, in any strides, float32, float16, bfloat16 or (numba) float64, `orders` as two
+tensors:
 
     carries_shape(b, d, K, N, S) -> tuple
         Shape of the chunk carries for S steps; arithmetic on (symbolic) ints alone.
@@ -13,8 +14,9 @@ of `selective_scan` gave it, in any strides, float32, float16, bfloat16 or (numb
         Contiguous, each of the shape and dtype of its input (a stride-0 expanded B gets the gradient of the expanded
         tensor; autograd sums it). For an absent D, dt_bias, dt_weight: an empty (0,) tensor of x's dtype.
 
-x is (b, L, d), shared by the directions, or (b, L, K, d). index (K, S) int32 holds -1 at padding; from step lengths[k] on, an
-order is all padding and may be skipped. Saved for the backward pass: the inputs and the carries, nothing per direction.
+x is (b, L, d), shared by the directions, or (b, L, K, d). index (K, S) int32 holds -1 at padding; from step lengths[k]
+on, an order is all padding and may be skipped. Saved for the backward pass: the inputs and the carries, nothing per
+direction.
 """
 
 from importlib import import_module
