@@ -10,7 +10,6 @@ from collections.abc import Callable
 from fnmatch import fnmatch
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import adapt_input_conv, generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -51,12 +50,8 @@ def _timm_cfg(cls: type, name: str) -> dict:
     return dict(
         url=published.url if published else '',
         num_classes=1000,
-        input_size=(3, *published.input_size) if published else (3, 224, 224),
         pool_size=None,
-        crop_pct=published.crop_pct if published else 0.875,
-        interpolation='bicubic',
-        mean=published.mean if published else IMAGENET_DEFAULT_MEAN,
-        std=published.std if published else IMAGENET_DEFAULT_STD,
+        **weights.evaluation(name),
         first_conv=cls.first_conv,
         classifier=cls.classifier_name,
         license=published.license if published else None,

@@ -11,7 +11,7 @@ from .errors import (
     UnsafePickleError,
 )
 from .match import KeyReport, Weights, fit, fits, sort_keys, unwrap
-from .published import PUBLISHED, Checkpoint, Result, default_checkpoint, list_checkpoints, results, state
+from .published import PUBLISHED, Checkpoint, Result, default_checkpoint, evaluation, list_checkpoints, results, state
 from .read import local_path, read_checkpoint
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     'convert',
     'default_checkpoint',
     'download',
+    'evaluation',
     'fetch',
     'fit',
     'fits',

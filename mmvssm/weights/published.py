@@ -6,7 +6,7 @@ is that of the repository: none states one for its weights alone.
 """
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -49,16 +49,16 @@ class Checkpoint(Result):
     num_params: int
     sha256: str | None = None
     default: bool = False
-    input_size: tuple[int, int] = (224, 224)
-    crop_pct: float = 0.875
-    interpolation: str = 'bicubic'
-    mean: tuple[float, float, float] = field(default=IMAGENET_MEAN)
-    std: tuple[float, float, float] = field(default=IMAGENET_STD)
 
     @property
     def file(self) -> str:
         """The file's name."""
         return self.url.rsplit('/', 1)[-1]
+
+    @property
+    def evaluation(self) -> dict:
+        """How images were prepared for the ImageNet figure: input_size, crop_pct, interpolation, mean, std."""
+        return evaluation(self.model)
 
 
 PUBLISHED: dict[str, Checkpoint] = {}
@@ -349,7 +349,6 @@ for _name, _top1, _params, _path, _default in (
         url=_VIL + _path,
         license='Apache-2.0 or MIT',
         num_params=_params,
-        crop_pct=1.0,
         default=_default,
     )
 RESULTS.append(Result(model='vil_tinyplus_stride8', task='imagenet', metrics={'top1': 80.0}, remark=_STRIDE16))

@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from mmvssm import weights
-from mmvssm.weights import published
 
 CHECKPOINTS = list(weights.PUBLISHED.values())
 
@@ -18,6 +17,7 @@ def test_an_entry_is_complete(checkpoint):
     assert re.fullmatch(r'[\w.\-]+\.(pth|ckpt|th)', checkpoint.file)
     assert checkpoint.license in ('MIT', 'Apache-2.0', 'Apache-2.0 or MIT')
     wanted = {'imagenet': 'top1', 'coco': 'mask_AP75', 'ade20k': 'mIoU_ms'}[checkpoint.task]
+    assert checkpoint.evaluation['input_size'] == (3, 224, 224)
     assert 20 < checkpoint.metrics[wanted] < 100
 
 
@@ -76,4 +76,4 @@ def test_results_list_those_with_weights_first():
 
 @pytest.mark.parametrize(('model', 'crop'), [('vil2_tiny', 1.0), ('heracles_base', 0.96), ('vim_tiny', 0.875)])
 def test_evaluation_crop(model, crop):
-    assert published.evaluation(model)['crop_pct'] == crop
+    assert weights.evaluation(model)['crop_pct'] == crop
