@@ -87,7 +87,7 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise UsageError('--show and --show-dir need default_hooks.visualization in the config')
-    hook.draw = True
+    hook.update(draw=True, interval=1)  # upstream mmseg counts test images by the interval too
     if args.show:
         hook.update(show=True, wait_time=args.wait_time)
     if args.show_dir and _is_segmentation(cfg):
