@@ -67,6 +67,10 @@ def backward(
         dy = torch.cat([dh[:, part] * scale[:, part, :, None], d_normaliser[:, part, :, None].to(dtype)], -1)
         dy = dy.transpose(1, 2)  # (b, heads, L, dh + 1)
         d_scores = dy @ c.v1.mT * c.weights
+        own = d_scores.diagonal(dim1=-2, dim2=-1)[
+            ..., None
+        ].clone()  # a token's score with itself: no forget gate in it
+        d_scores.diagonal(dim1=-2, dim2=-1).zero_()
         d_q, d_k = d_scores @ c.k, d_scores.mT @ c.q
         d_v = torch.mul(c.q @ c.k.mT, c.weights, out=d_scores).mT @ dy[..., :-1]
         crossing = 0.0  # sum over the pairs of tokens that the chunk's end stands between: <C, dC>
@@ -78,14 +82,14 @@ def backward(
             d_q += c.from_start * (dy @ state.mT)
             d_entering = (c.from_start * c.q).mT @ dy
             d_state = d_entering if d_state is None else d_entering + _decay(start, end, dtype) * d_state
-        through_k = (c.k * d_k).sum(-1)
-        between = _sum_from(((c.q * d_q).sum(-1) - through_k).double(), reverse) + crossing
+        between = _sum_from((c.q * d_q).sum(-1).double() - (c.k * d_k).sum(-1), reverse) + crossing
+        d_q, d_k = torch.addcmul(d_q, own, c.k), torch.addcmul(d_k, own, c.q)
         for whole, piece in (
             (dq, d_q * q.shape[-1] ** -0.5),
             (dk, d_k),
             (dv, d_v),
             (d_log_f, between),
-            (k_dk, through_k),
+            (k_dk, (c.k * d_k).sum(-1)),
         ):
             whole[:, part] = piece.transpose(1, 2)
         after = state

@@ -156,7 +156,8 @@ def apply_pairs(
     """See the module. Grid: (tiles of BT tokens, tiles of BZ channels, b * heads).
 
     READERS: rows read, columns are read, else the reverse. KIND: 'output' divides by the normaliser and stores it to
-    `sum`; 'shifted' adds b and the normaliser's term, and stores the rows' products with `own`; 'plain' does neither.
+    `sum`; 'shifted' adds b and the normaliser's term, and stores the rows' products with `own`, first without and then
+    (`size` times the tiles of channels later) of the pairs of a token with itself; 'plain' does neither.
     M and y exponents are pairs of vectors, `size` numbers apart.
     """
     row = tl.program_id(2).to(tl.int64)
@@ -180,6 +181,7 @@ def apply_pairs(
 
     out = tl.zeros([BT, BZ], tl.float32)
     normaliser = tl.zeros([BT], tl.float32)
+    itself = tl.zeros([BT], tl.float32)
     start = c * CHUNK if READERS else first
     stop = first + BT if READERS else tl.minimum((c + 1) * CHUNK, length)
     for begin in range(start, stop, BT):
@@ -216,6 +218,10 @@ def apply_pairs(
         products = products * weights * root
         if KIND == 'output':
             normaliser += tl.sum(products, 1)
+        if KIND == 'shifted':  # no forget gate stands in these pairs, and their share would only cancel later
+            same = p[:, None] == partner[None, :]
+            itself += tl.sum(tl.where(same, products, 0.0), 1)
+            products = tl.where(same, 0.0, products)
         z = load_tile(z_ptr, partner_token, z_token, there, dz, dim)
         out = tl.dot(products.to(DOT), z.to(DOT), out, input_precision=PRECISION)
 
@@ -247,5 +253,9 @@ def apply_pairs(
         own = load_tile(own_ptr, token, own_token, inside, dz, dim).to(tl.float32)
         sums = (row * tl.num_programs(1) + tl.program_id(1)) * length
         tl.store(sum_ptr + sums + p, tl.sum(own * out, 1), mask=inside)
+        z = load_tile(z_ptr, token, z_token, inside, dz, dim).to(tl.float32) * itself[:, None]
+        out += z
+        sums += tl.num_programs(1).to(tl.int64) * size
+        tl.store(sum_ptr + sums + p, tl.sum(own * z, 1), mask=inside)
     out_ptr += ((batch * length + token) * heads + head)[:, None] * dim + dz[None, :]
     tl.store(out_ptr, out.to(out_ptr.dtype.element_ty), mask=inside[:, None] & (dz < dim)[None, :])

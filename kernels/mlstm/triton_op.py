@@ -98,12 +98,13 @@ class _Call:
         self, kind: str, x, y, z, own,
         *, readers: bool, state, vector, transposed: bool, edge, edge_shift, scale, shift, eps=0.0,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """The kernel's output (b, S, heads, dim) and, by kind, normaliser or products with `own` (b, heads, S)."""
+        """The kernel's output (b, S, heads, dim) and, by kind, normaliser (1, b, heads, S) or products with `own` (2, ..)."""
         tiles = pair_tiles(self.dim, self.dtype)
         BT, columns = min(tiles.BT, self.chunk), triton.cdiv(self.dim, tiles.BZ)
         rows = self.batch * self.heads
         out = x.new_empty(self.batch, self.length, self.heads, self.dim)
-        sums = self.floor.new_empty(rows, columns if kind == 'shifted' else 1, self.length)
+        planes = (2, rows, columns) if kind == 'shifted' else (1, rows, 1)
+        sums = self.floor.new_empty(*planes, self.length)
         state_strides = (1, self.dim) if transposed else (self.dim, 1)
         apply_pairs[(triton.cdiv(self.length, BT), columns, rows)](
             x, y, z, own, out, sums, self.M, self.y, scale, shift, edge, edge_shift, self.floor, state, vector,
@@ -112,7 +113,7 @@ class _Call:
             CHUNK=self.chunk, READERS=readers, KIND=kind, REVERSE=self.reverse, **dot_options(self.dtype),
             BT=BT, BX=tiles.BX, BZ=tiles.BZ, num_warps=tiles.warps,
         )  # fmt: skip
-        return out, sums.sum(1).unflatten(0, (self.batch, self.heads))
+        return out, sums.sum(2).unflatten(1, (self.batch, self.heads))
 
 
 def forward(
@@ -127,7 +128,7 @@ def forward(
         'output', q, k, v, q, readers=True, state=state, vector=vector, transposed=False,
         edge=edge, edge_shift=edge, scale=edge, shift=edge, eps=eps,
     )  # fmt: skip
-    return h, call.write(normaliser)
+    return h, call.write(normaliser[0])
 
 
 def backward(
@@ -156,8 +157,8 @@ def backward(
     crossing = torch.einsum('rcij,rcij->rc', state[:, 1:], d_state[:, :-1])
     crossing = crossing + torch.einsum('rci,rci->rc', vector[:, 1:], d_vector[:, :-1])
     crossing = crossing.unflatten(0, (call.batch, call.heads)).double()
-    d_log_f = _sum_to_end(q_dq.double() - k_dk.double(), crossing, call.chunk)
-    return dq, dk, dv, call.write(d_log_f), call.write(k_dk), dm
+    d_log_f = _sum_to_end(q_dq[0].double() - k_dk[0].double(), crossing, call.chunk)
+    return dq, dk, dv, call.write(d_log_f), call.write(k_dk.sum(0)), dm
 
 
 def _sum_to_end(x: Tensor, crossing: Tensor, chunk: int) -> Tensor:

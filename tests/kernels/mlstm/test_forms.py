@@ -68,9 +68,11 @@ def test_large_gates_in_float64(std, reverse):
 
 @DIRECTIONS
 @pytest.mark.parametrize(
-    ('mean', 'std'), [(0.0, 10.0), (0.0, 20.0), (5.0, 1.0), (40.0, 5.0)], ids=['std10', 'std20', 'long', 'open']
+    ('mean', 'std'),
+    [(0.0, 10.0), (0.0, 20.0), (5.0, 1.0), (40.0, 5.0), (-20.0, 1.0)],
+    ids=['std10', 'std20', 'long', 'open', 'closed'],
 )
-def test_large_gates_in_float32(mean, std, reverse):
+def test_extreme_gates_in_float32(mean, std, reverse):
     inputs = make_inputs(200, 16, gate_std=std, gate_mean=mean, positive=True)
     expected = exactly(partial(mlstm_recurrent, reverse=reverse), inputs)
     assert_close(with_gradients(partial(mlstm, reverse=reverse, chunk_size=64), inputs), expected, torch.float32)

@@ -34,8 +34,6 @@ def test_interpreted_kernels_in_half_precision(interpreted, dtype):
 def test_interpreted_kernels_with_extreme_gates(interpreted, mean, std):
     gates = dict(positive=True, gate_mean=mean, gate_std=std)
     errors = interpreted(partial(workers.interpreted_errors, 40, 5, torch.float32, False, **gates))
-    if mean == -20:  # nearly nothing passes a forget gate, so its gradient is the rounding of others
-        assert errors.pop('fgate') < 1
     assert_within(errors, torch.float32)
 
 
