@@ -98,7 +98,7 @@ class _Call:
         self, kind: str, x, y, z, own,
         *, readers: bool, state, vector, transposed: bool, edge, edge_shift, scale, shift, eps=0.0,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """The kernel's output (b, S, heads, dim) and, by kind, normaliser (1, b, heads, S) or products with `own` (2, ..)."""
+        """The kernel's output (b, S, heads, dim) and, by kind, normaliser (1, b, heads, S) or sums of `own` (2, ..)."""
         tiles = pair_tiles(self.dim, self.dtype)
         BT, columns = min(tiles.BT, self.chunk), triton.cdiv(self.dim, tiles.BZ)
         rows = self.batch * self.heads
