@@ -26,7 +26,7 @@ CLASSES = ('disc', 'triangle', 'star', 'ring')
 SIZE = 128
 SPLITS = {'training': ('train', 480), 'validation': ('val', 96)}
 MARKER = 'recipe.json'
-MIN_VISIBLE = 0.45  # of an object's own area; below that nobody could name it
+MIN_VISIBLE = 0.5  # of an object's own area; below that nobody could name it
 
 
 @dataclass
@@ -65,7 +65,7 @@ def _inside(label: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _place(rng: np.random.Generator, label: int, size: int, near: tuple[float, float] | None):
     """A shape's bitmap (H, W), its centre; near: a centre to overlap with."""
-    radius = size * rng.uniform(0.14, 0.26)
+    radius = size * rng.uniform(0.17, 0.28)
     low, high = 0.6 * radius, size - 0.6 * radius
     if near is None:
         centre = rng.uniform(low, high, 2)
@@ -192,7 +192,7 @@ def write(
     train, val: numbers of images. seed: another seed gives other scenes; no scene stands in both splits.
     """
     out = Path(out)
-    recipe = {'generator': 'mmvssm.datasets.shapes', 'version': 2, 'train': train, 'val': val, 'seed': seed}
+    recipe = {'generator': 'mmvssm.datasets.shapes', 'version': 3, 'train': train, 'val': val, 'seed': seed}
     marker = out / MARKER
     if marker.is_file() and json.loads(marker.read_text()) == recipe:
         return out

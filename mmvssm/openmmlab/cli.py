@@ -91,6 +91,7 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
     if args.show:
         hook.update(show=True, wait_time=args.wait_time)
     if args.show_dir and _is_segmentation(cfg):
+        hook.interval = 1  # by default mmseg paints every fiftieth image
         cfg.visualizer.save_dir = args.show_dir
     elif args.show_dir:
         hook.test_out_dir = args.show_dir
@@ -109,16 +110,13 @@ def keep_predictions(cfg: Config, out: str) -> None:
 
 def augment_tests(cfg: Config) -> None:
     """`--tta`: the config's `tta_model` and `tta_pipeline`; a detector without them is also tested flipped."""
+    if 'mask_head' in cfg.model.get('roi_head', {}):
+        raise UsageError('--tta: mmdet merges boxes, not masks; it cannot test a model with a mask head')
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
         if _is_segmentation(cfg):
             raise UsageError('--tta needs tta_model and tta_pipeline in the config')
         cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
         cfg.tta_pipeline = _flipped_pipeline(cfg)
-    if not _is_segmentation(cfg):  # mmdet merges boxes only
-        for evaluator in cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]:
-            if 'segm' in evaluator.get('metric', ()):
-                evaluator.metric = ['bbox']
-                print_log('--tta: mmdet merges boxes, not masks; only boxes are scored', logger='current')
     cfg.model = dict(**cfg.tta_model, module=cfg.model)
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
 

@@ -34,7 +34,9 @@ class StrictLoadHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model = getattr(model, 'module', model)  # test-time augmentation wraps the model once more
-        state = checkpoint.get('state_dict', checkpoint)
+        state = next(
+            (checkpoint[k] for k in ('state_dict', 'model') if isinstance(checkpoint.get(k), dict)), checkpoint
+        )
         if not any(hasattr(value, 'shape') for value in state.values()):
             raise CheckpointError(f'the checkpoint holds no weights; it holds {", ".join(map(str, checkpoint))[:200]}')
         state = translate(model, state)

@@ -93,10 +93,16 @@ def test_testing_scores_paints_and_keeps(task, trained, demo, tmp_path):
     assert len(list((tmp_path / 's').rglob('*.[jp][pn]g'))) == 2
 
 
-@pytest.mark.parametrize('task', ['mask_rcnn', 'upernet'])
-def test_test_time_augmentation(task, trained, demo, tmp_path):
-    config, work_dir = trained[task]
+def test_test_time_augmentation(trained, demo, tmp_path):
+    config, work_dir = trained['upernet']
     call('test', config, checkpoint(work_dir), '--data', demo, '--work-dir', tmp_path, '--tta')
+
+
+def test_masks_cannot_be_augmented(demo, tmp_path):
+    config = CONFIGS / 'demo/mask_rcnn_localvmamba_demo.py'
+    assert 'merges boxes, not masks' in failure(
+        'test', config, 'a.pth', '--data', demo, '--work-dir', tmp_path, '--tta'
+    )
 
 
 def test_training_goes_on_where_it_stopped(trained, demo, capfd):
@@ -193,7 +199,8 @@ def test_missing_data_set(monkeypatch, tmp_path):
 
 def test_broken_annotations(demo, tmp_path):
     (tmp_path / 'annotations').mkdir()
-    (tmp_path / 'annotations/instances_train.json').write_text('{"images": [')
+    for split in ('train', 'val'):
+        (tmp_path / f'annotations/instances_{split}.json').write_text('{"images": [')
     message = failure('train', CONFIGS / 'mask_rcnn_vmamba_t.py', '--data', tmp_path)
     assert 'instances_train.json is not a readable JSON file' in message
     assert len(message.splitlines()) == 1
