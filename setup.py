@@ -1,5 +1,7 @@
 """Packaging of mmvssm. `kernels/` stands at the top of the repository and installs as `mmvssm.kernels`."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 KERNELS = ['mmvssm.kernels'] + [f'mmvssm.kernels.{name}' for name in find_packages('kernels')]
@@ -10,13 +12,22 @@ MM = [
     'onedl-mmdetection>=3.5.1',
     'onedl-mmsegmentation>=1.4.2',
 ]
-DEV = ['pytest>=8', 'pytest-xdist', 'ruff>=0.15', 'matplotlib', 'onnx', 'onnxscript', 'onnxruntime', 'segmentation-models-pytorch']
+DEV = [
+    'pytest>=8',
+    'pytest-xdist',
+    'ruff>=0.15',
+    'matplotlib',
+    'onnx',
+    'onnxscript',
+    'onnxruntime',
+    'segmentation-models-pytorch',
+]
 
 setup(
     name='mmvssm',
     version='0.1.0',
     description='Vision state-space backbones for dense prediction, without a compiler',
-    long_description=open('README.md', encoding='utf-8').read(),
+    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10',
