@@ -1,0 +1,77 @@
+"""One official-format checkpoint a model, built from a golden case's names, goes every way that weights go."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmvssm import create_model
+from mmvssm.openmmlab.backbones import build
+from mmvssm.weights.convert import same
+from tests.golden_cases import ROOT, Case
+
+CASES = [Case(path) for path in sorted(ROOT.glob('*/*.json'))]
+# classifiers of named variants, the smallest case of each official class and variant
+CLASSIFIERS = {
+    (case.spec['model'], 'legacy' in str(case)): case
+    for case in CASES
+    if case.spec.get('model') and not case.spec['create'].get('features_only') and 'logits' in case.spec['outputs']
+}
+TYPES = dict(
+    efficientvmamba='EfficientVMamba',
+    heracles='Heracles',
+    localvim='LocalVim',
+    localvmamba='LocalVMamba',
+    vil='VisionLSTM',
+    vil2='VisionLSTM',
+    vim='Vim',
+    vmamba='VMamba',
+    vmambav0='VMamba',
+)
+
+spec = importlib.util.spec_from_file_location('weights_tool', Path(__file__).parents[2] / 'tools' / 'weights.py')
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('case', CLASSIFIERS.values(), ids=str)
+def test_an_official_checkpoint(case, tmp_path, capsys):
+    name, create = case.spec['model'], case.spec['create']
+    state = case.state_dict()
+    if name.startswith('efficientvmamba'):
+        content = {'state_dict': {f'module.module.{key}': value for key, value in state.items()}}
+    elif name.startswith(('vmamba', 'vim')):
+        content = {'model': state, 'epoch': 3}
+    else:
+        content = {'state_dict': state}
+    torch.save(content, tmp_path / 'x.pth')
+
+    model = create_model(name, pretrained=str(tmp_path / 'x.pth'), **create)
+    some = next(key for key in state if key.endswith('.weight') and state[key].ndim == 2)
+    own = [value for value in model.state_dict().values() if value.shape == state[some].shape]
+    assert any(torch.equal(value, state[some]) for value in own)
+
+    backbone = build(
+        dict(
+            type=TYPES[name.split('_')[0]],
+            arch=name,
+            init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'x.pth')),
+        )
+    )
+    backbone.init_weights()
+    assert backbone.is_init
+
+    assert tool.main(['info', str(tmp_path / 'x.pth')]) == 0
+    assert name in capsys.readouterr().out.split('fits:')[1]
+
+    assert tool.main(['convert', str(tmp_path / 'x.pth'), str(tmp_path / 'x.safetensors')]) == 0
+    assert tool.main(['convert', str(tmp_path / 'x.safetensors'), str(tmp_path / 'back.pth')]) == 0
+    assert same(torch.load(tmp_path / 'back.pth', weights_only=True), content)
+    again = create_model(name, pretrained=str(tmp_path / 'x.safetensors'), **create)
+    assert all(map(torch.equal, model.state_dict().values(), again.state_dict().values()))
+
+
+def test_every_family_has_a_case():
+    assert {case.path.parent.name for case in CLASSIFIERS.values()} == {case.path.parent.name for case in CASES}
