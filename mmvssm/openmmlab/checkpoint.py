@@ -80,8 +80,9 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
         """mmengine's, which removes the previous best before it saves: its removals wait until the end here."""
-        with _removals_last(self):
-            super()._save_best_checkpoint(runner, metrics)
+        if self.save_best:  # `runner.val()` alone comes here without `before_train`, and saves nothing
+            with _removals_last(self):
+                super()._save_best_checkpoint(runner, metrics)
 
     def _delete(self, path: str) -> None:
         if not is_main_process():
