@@ -9,6 +9,7 @@ Both of torch's formats are read: the zip archive and the older stream.
 
 import math
 import mmap
+import os
 import pickle
 import re
 import struct
@@ -40,48 +41,12 @@ DTYPES = {
 }
 
 # Modules whose mere mention is refused: nothing in them can describe a configuration.
-DANGEROUS = frozenset(
-    (
-        *(
-            'builtins',
-            'os',
-            'posix',
-            'nt',
-            'sys',
-            'subprocess',
-            'shutil',
-            'socket',
-            'ctypes',
-            'importlib',
-            'runpy',
-        ),
-        *(
-            'pty',
-            'code',
-            'codeop',
-            'pickle',
-            '_pickle',
-            'marshal',
-            'multiprocessing',
-            'threading',
-            'asyncio',
-            'pip',
-        ),
-        *(
-            'webbrowser',
-            'urllib',
-            'requests',
-            'tempfile',
-            'signal',
-            'gc',
-            'inspect',
-            'types',
-            'operator',
-            'site',
-        ),
-        *('commands', 'pdb', 'timeit', 'cProfile', 'profile', 'platform'),
-    )
-)
+_DANGEROUS = """
+    builtins os posix nt sys subprocess commands shutil socket ctypes importlib runpy pty code codeop pickle _pickle
+    marshal multiprocessing threading asyncio webbrowser urllib requests tempfile signal gc inspect types operator
+    pip site pdb timeit cProfile profile platform
+"""
+DANGEROUS = frozenset(_DANGEROUS.split())
 HARMLESS_BUILTINS = frozenset(('int', 'float', 'str', 'bool', 'bytes', 'list', 'tuple', 'dict', 'object', 'type'))
 
 
@@ -289,7 +254,7 @@ class _Unpickler(pickle._Unpickler):
 
 
 def _bytes(buffer, start, count):
-    """`count` bytes of a memory map as a flat uint8 tensor, without a copy where they are aligned."""
+    """`count` bytes of the file as a flat uint8 tensor, without a copy where they are aligned."""
     if start < 0 or count < 0 or start + count > len(buffer):
         raise DamagedFileError('the file ends early')
     if count == 0:
@@ -361,9 +326,10 @@ def load(path):
     path: a file that starts as a zip archive or as torch's older stream.
     Raises a kind of CheckpointError; whatever goes wrong inside a damaged pickle is a DamagedFileError.
     """
+    # memory of our own, not a map of the file: the tensors outlive its being overwritten or cut off
+    buffer = mmap.mmap(-1, os.path.getsize(path))
     with open(path, 'rb') as file:
-        # a private map: a tensor written to does not reach the file
-        buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        file.readinto(buffer)
     try:
         return _load_legacy(buffer) if buffer[: len(LEGACY_START)] == LEGACY_START else _load_zip(buffer, path)
     except CheckpointError:

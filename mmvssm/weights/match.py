@@ -148,11 +148,9 @@ class KeyReport:
 
     loaded: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)  # the model has it, the file does not, and that is an error
-    expected_missing: list[str] = field(default_factory=list)  # ... and that is as it should be (new out-norms)
-    dropped: list[str] = field(
-        default_factory=list
-    )  # the file has it, the model does not, as it should be (classifier)
-    unexpected: list[str] = field(default_factory=list)  # ... and that is an error
+    expected_missing: list[str] = field(default_factory=list)  # ... and that is as it should be (out-norms)
+    dropped: list[str] = field(default_factory=list)  # the file has it, the model should not (classifier)
+    unexpected: list[str] = field(default_factory=list)  # the file has it, the model does not, and that is an error
     mismatched: list[tuple] = field(default_factory=list)  # (name, shape in the model, shape in the file)
 
     @property

@@ -116,7 +116,7 @@ def _read_torch(path, kind):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')  # on unusual pickle protocols
-                return torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+                return torch.load(path, map_location='cpu', weights_only=True)
         except Exception:  # it holds more than tensors, or nonsense: read it without loading the rest
             pass
     try:
@@ -140,7 +140,8 @@ def _read_safetensors(path, names_only=False):
             order = file.offset_keys() if hasattr(file, 'offset_keys') else file.keys()
             if names_only:
                 return dict.fromkeys(order)
-            return restore(file.metadata(), {name: file.get_tensor(name) for name in order})
+            # copies: the tensors that safetensors gives are maps of the file, which may be overwritten
+            return restore(file.metadata(), {name: file.get_tensor(name).clone() for name in order})
     except Exception as error:  # SafetensorError, and whatever a damaged header leads to
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise DamagedFileError(

@@ -69,6 +69,20 @@ def test_a_tensor_written_to_leaves_the_file_alone(tmp_path, kind):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize('name', ['zip', 'zip_training', 'legacy', 'legacy_training', 'safetensors'])
+def test_tensors_outlive_their_file(tmp_path, name):
+    path, kind = tmp_path / 'x.pth', name.split('_')[0]
+    if kind == 'safetensors':
+        save_file({k: v.contiguous() for k, v in files.small_state(2.0).items()}, path)
+    elif name.endswith('training'):
+        files.vmamba_training(path, kind)
+    else:
+        files.save(path, files.small_state(2.0), kind)
+    found = weights.unwrap(weights.read_checkpoint(path))
+    path.write_bytes(b'')  # as a trainer does that writes its next checkpoint over the one that it resumed from
+    same({name: found[name] for name in files.small_state()}, files.small_state(2.0))
+
+
 @pytest.mark.parametrize('kind', KINDS)
 def test_shared_storage_and_views(tmp_path, kind):
     base = torch.arange(12.0)
