@@ -12,12 +12,17 @@ from mmvssm.weights.convert import same
 from tests.golden_cases import ROOT, Case
 
 CASES = [Case(path) for path in sorted(ROOT.glob('*/*.json'))]
-# classifiers of named variants, the smallest case of each official class and variant
-CLASSIFIERS = {
-    (case.spec['model'], 'legacy' in str(case)): case
-    for case in CASES
-    if case.spec.get('model') and not case.spec['create'].get('features_only') and 'logits' in case.spec['outputs']
-}
+
+
+def is_classifier(case):
+    """Whether a case is a named variant's classifier, its position embedding on a square grid as in published files."""
+    if not case.spec.get('model') or 'logits' not in case.spec['outputs']:
+        return False
+    return case.spec['input']['shape'][2] == case.spec['input']['shape'][3] or 'img_size' not in case.spec['create']
+
+
+# one case of each variant and layout
+CLASSIFIERS = {(case.spec['model'], 'legacy' in str(case)): case for case in CASES if is_classifier(case)}
 TYPES = dict(
     efficientvmamba='EfficientVMamba',
     heracles='Heracles',
