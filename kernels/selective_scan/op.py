@@ -104,6 +104,8 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, dy, _):
+    if dy is None:
+        return (None,) * 15
     carries, *tensors = ctx.saved_tensors
     grads = selective_scan_backward_op(dy, carries, *tensors, ctx.softplus, ctx.merge, ctx.backend)
     grads = [None if z is None else grad for z, grad in zip(tensors, grads)]

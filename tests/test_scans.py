@@ -1,0 +1,120 @@
+"""Scan orders: the published tables, and that writing back is the adjoint of reading."""
+
+import pytest
+import torch
+
+from mmvssm.scans import ATROUS_SCAN, CROSS_SCAN, LOCAL_SCAN, orders, read, read_each, write
+from mmvssm.scans import merge as merge_orders
+
+SIZES = [(7, 7), (13, 17), (25, 40), (1, 9), (9, 1), (1, 1)]
+NAMES = [*LOCAL_SCAN, *ATROUS_SCAN, 'w3', 'w5_flip', 'atrous1_flip']
+
+
+def spiral(H, W):
+    """An order that a user might add: the border of the map alone, backwards."""
+    grid = torch.arange(H * W).view(H, W)
+    return torch.cat([grid[0], grid[1:, -1]]).flip(0)
+
+
+def table(name, H=3, W=5):
+    return orders([name], H, W).index[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('v', '0 5 10 1 6 11 2 7 12 3 8 13 4 9 14'),
+        ('w2', '0 1 5 6 2 3 7 8 4 . 9 . 10 11 . . 12 13 . . 14 . . .'),
+        ('w2_flip', '. . . 14 . . 13 12 . . 11 10 . 9 . 4 8 7 3 2 6 5 1 0'),
+        ('atrous0', '0 2 4 10 12 14'),
+        ('atrous1', '5 . 7 . 9 .'),
+        ('atrous2', '1 3 . 11 13 .'),
+        ('atrous3', '6 . 8 . . .'),
+    ],
+)
+def test_table_of_a_3x5_map(name, expected):
+    assert table(name) == [-1 if t == '.' else int(t) for t in expected.split()]
+
+
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_cross_scan_is_the_formula(size):
+    H, W = size
+    tokens = torch.arange(H * W)
+    rows, columns = tokens, (tokens % H) * W + tokens // H
+    expected = torch.stack([rows, columns, rows.flip(0), columns.flip(0)])
+    assert torch.equal(orders(CROSS_SCAN, H, W).index.long(), expected)
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_every_token_at_most_once(name, size):
+    index = orders([name], *size).index[0]
+    tokens = index[index >= 0]
+    assert tokens.unique().numel() == tokens.numel()
+    if not name.startswith('atrous'):
+        assert tokens.numel() == size[0] * size[1]
+
+
+def test_atrous_lattices_part_the_map():
+    index = orders(ATROUS_SCAN, 5, 7).index
+    assert index[index >= 0].sort().values.tolist() == list(range(35))
+
+
+def test_shorter_orders_end_in_padding():
+    result = orders(['h', 'w2', spiral], 3, 5)
+    assert result.lengths.tolist() == [15, 24, 7]
+    assert result.index.shape == (3, 24)
+    assert (result.index[0, 15:] == -1).all()
+    assert (result.index[2, 7:] == -1).all()
+
+
+@pytest.mark.parametrize('size', SIZES, ids=str)
+@pytest.mark.parametrize(
+    'names', [CROSS_SCAN, LOCAL_SCAN, ATROUS_SCAN, (spiral, 'w3')], ids=['cross', 'local', 'atrous', 'own']
+)
+def test_merge_is_the_adjoint_of_read(names, size):
+    o = orders(names, *size)
+    x = torch.randn(2, o.num_tokens, 3)
+    y = torch.randn(2, *o.index.shape, 3)
+    left, right = (read(x, o) * y).sum(), (x * merge_orders(y, o)).sum()
+    assert (left - right).abs() <= 1e-6 * (read(x, o).norm() * y.norm())
+    z = torch.randn(2, o.num_tokens, len(names), 3)
+    left, right = (read_each(z, o) * y).sum(), (z.transpose(1, 2) * write(y, o)).sum()
+    assert (left - right).abs() <= 1e-6 * (z.norm() * y.norm())
+
+
+def test_write_drops_padding_and_leaves_zeros():
+    o = orders(['atrous0'], 3, 5)
+    y = write(torch.ones(1, 1, 6), o)
+    assert y.view(3, 5).tolist() == [[1, 0, 1, 0, 1], [0] * 5, [1, 0, 1, 0, 1]]
+
+
+def test_cached_tables_made_in_inference_mode_serve_training():
+    with torch.inference_mode():
+        o = orders(['h', 'v'], 6, 11)
+    x = torch.randn(1, 66, 2, requires_grad=True)
+    read(x, o).sum().backward()
+    assert orders(['h', 'v'], 6, 11).index is o.index
+    assert torch.equal(x.grad, torch.full_like(x, 2.0))
+
+
+def test_symbolic_sizes_trace_without_a_break():
+    @torch.compile(fullgraph=True, dynamic=True, backend='aot_eager')
+    def flat(x):
+        H, W = x.shape[1:3]
+        return read(x.flatten(1, 2), orders(LOCAL_SCAN[:6], H, W))
+
+    for H, W in ((5, 7), (6, 9)):
+        x = torch.randn(2, H, W, 3)
+        assert torch.equal(flat(x), read(x.flatten(1, 2), orders(LOCAL_SCAN[:6], H, W)))
+
+
+@pytest.mark.parametrize('name', ['x', 'w', 'w0', 'w-2', 'atrous4', 'h_flip_flip', ''])
+def test_unknown_order_names_what_is_allowed(name):
+    with pytest.raises(ValueError, match=r'scan order .* allowed: h, v, atrous0'):
+        orders([name], 3, 5)
+
+
+def test_no_order_is_an_error():
+    with pytest.raises(ValueError, match='at least one'):
+        orders([], 3, 5)

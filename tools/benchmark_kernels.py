@@ -1,0 +1,295 @@
+"""Time the scan kernels of every backend side by side; a result that is not right is not timed.
+
+python tools/benchmark_kernels.py [--shapes core,vmamba_t_512] [--device cuda] [--threads 2] [--json F] [--plot F.png]
+
+`loop` is the scan as the published references write it: one step at a time over (batch, channels, length, states)
+tensors, after copying the map along each order. `mamba_ssm` is timed where it imports (on a GPU).
+"""
+
+import argparse
+import json
+import platform
+import re
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from mmvssm import scans
+from mmvssm.kernels import mlstm, selective_scan
+
+LOCAL = ('h', 'v_flip', 'w2', 'w7')
+SHAPES = {  # batch, height, width, channels, states, dt rank (None: expanded), orders
+    'core_n16': (1, 64, 64, 384, 16, None, ('h',)),
+    'core_n1': (1, 64, 64, 384, 1, None, ('h',)),
+    'cross_n16': (1, 64, 64, 384, 16, 24, scans.CROSS_SCAN),
+    'cross_n1': (1, 64, 64, 384, 1, 24, scans.CROSS_SCAN),
+    **{
+        f'{model}_{size}_stage{i + 1}': (2, H >> i, W >> i, width << i, N, (96 << i) // 16, orders)
+        for model, width, N, orders in (('vmamba_t', 96, 1, scans.CROSS_SCAN), ('localvmamba_t', 192, 16, LOCAL))
+        for size, H, W in (('224', 56, 56), ('512', 128, 128), ('800x1280', 200, 320))
+        for i in range(4)
+    },
+}
+VIL = {'vil_t_800x1280': (1, 4000, 4, 96), 'vil_s_800x1280': (1, 4000, 4, 192)}  # batch, tokens, heads, head width
+LOOP_LIMIT = 1 << 27  # elements of the loop's largest tensor; above, it is left out
+NAMES = ('x', 'dt', 'A', 'B', 'C', 'D', 'dt_bias', 'dt_weight')
+
+
+def loop(x, dt, A, B, C, D, dt_bias, dt_weight, orders):
+    """The published reference on K copies of the map."""
+    b, K, N = x.shape[0], A.shape[0], A.shape[2]
+    u = scans.read(x, orders).transpose(2, 3).flatten(1, 2)  # (b, K d, L)
+    delta = scans.read_each(dt, orders)
+    delta = delta if dt_weight is None else delta @ dt_weight.mT
+    delta = F.softplus(delta.transpose(2, 3).flatten(1, 2) + dt_bias.reshape(-1, 1))
+    B, C = (scans.read_each(z, orders).transpose(2, 3) for z in (B, C))  # (b, K, N, L)
+    decay = torch.exp(torch.einsum('bdl,dn->bdln', delta, A.flatten(0, 1)))
+    d = A.shape[1]
+    inflow = torch.einsum(
+        'bkdl,bknl,bkdl->bkdln', *(z.unflatten(1, (K, d)) if z.dim() == 3 else z for z in (delta, B, u))
+    )
+    inflow = inflow.flatten(1, 2)
+    h, ys = x.new_zeros(b, K * d, N), []
+    for t in range(u.shape[2]):
+        h = decay[:, :, t] * h + inflow[:, :, t]
+        ys.append(torch.einsum('bkdn,bkn->bkd', h.unflatten(1, (K, d)), C[..., t]).flatten(1, 2))
+    y = torch.stack(ys, dim=2) + u * D.reshape(-1, 1)
+    return scans.merge(y.unflatten(1, (K, d)).transpose(2, 3), orders)
+
+
+def mamba_ssm(x, dt, A, B, C, D, dt_bias, dt_weight, orders):
+    """The same through mamba_ssm's CUDA kernel: copies along the orders, expanded dt, merge."""
+    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+
+    K, d = A.shape[:2]
+    u = scans.read(x, orders).transpose(2, 3).flatten(1, 2)
+    delta = scans.read_each(dt, orders)
+    delta = delta if dt_weight is None else delta @ dt_weight.to(delta).mT
+    delta = delta.transpose(2, 3).flatten(1, 2)
+    B, C = (scans.read_each(z, orders).transpose(2, 3).contiguous() for z in (B, C))
+    y = selective_scan_fn(u, delta, A.flatten(0, 1), B, C, D.flatten(), None, dt_bias.flatten(), True)
+    return scans.merge(y.unflatten(1, (K, d)).transpose(2, 3), orders)
+
+
+def inputs(shape, device, dtype):
+    b, H, W, d, N, rank, names = shape
+    torch.manual_seed(0)
+    L, K = H * W, len(names)
+    projected = torch.randn(b, L, K, (rank or d) + 2 * N)
+    low, B, C = projected.split([rank or d, N, N], dim=-1)
+    A = -torch.arange(1.0, N + 1).expand(K, d, N).contiguous()
+    weight = torch.randn(K, d, rank) * rank**-0.5 if rank else None
+    tensors = [torch.randn(b, L, d).to(dtype), low.to(dtype), A, B.to(dtype), C.to(dtype), torch.ones(K, d)]
+    tensors += [torch.randn(K, d) - 4, weight]
+    return [None if z is None else z.to(device) for z in tensors], scans.orders(names, H, W, device)
+
+
+def wrong(run, tensors, orders, dtype) -> str:
+    """What misses the bounds of DESIGN section 8 on the first channels, which do not depend on the others."""
+    few = min(4, tensors[0].shape[-1])
+    leaves = [None if z is None else z.detach().clone().requires_grad_() for z in tensors]
+    y = run(*leaves, orders)
+    dy = torch.randn_like(y)
+    grads = dict(zip([n for n, z in zip(NAMES, leaves) if z is not None],
+                     torch.autograd.grad(y, [z for z in leaves if z is not None], dy)))  # fmt: skip
+    x, dt, A, B, C, D, bias, weight = (None if z is None else z.detach().double() for z in tensors)
+    part = [x[..., :few], dt if weight is not None else dt[..., :few], A[:, :few], B, C, D[:, :few], bias[:, :few]]
+    part = [z.requires_grad_() for z in part] + [None if weight is None else weight[:, :few].requires_grad_()]
+    exact = selective_scan(*part[:7], dt_weight=part[7], orders=orders, backend='blocked')
+    names = [n for n in ('x', 'A', 'D', 'dt_bias', 'dt_weight') if grads.get(n) is not None]
+    wanted = torch.autograd.grad(exact, [part[NAMES.index(n)] for n in names], dy[..., :few].double())
+    cut = {n: grads[n][..., :few] if n == 'x' else grads[n][:, :few] for n in names}
+    forward, gradient = {torch.float32: (1e-6, 1e-5), torch.float16: (2e-3, 5e-3), torch.bfloat16: (8e-3, 2e-2)}[dtype]
+
+    def error(got, want):
+        return ((got.double() - want).norm() / want.norm()).item()
+
+    errors = {'y': (error(y[..., :few], exact), forward)}
+    errors |= {n: (error(cut[n], w), gradient) for n, w in zip(names, wanted)}
+    return ', '.join(f'{n} {e:.1e}' for n, (e, bound) in errors.items() if not e <= bound)
+
+
+def timed(call, device, budget=2.0) -> float:
+    """Best time in milliseconds within `budget` seconds, at least three calls after one that warms up."""
+
+    def once():
+        start = time.perf_counter()
+        call()
+        if device == 'cuda':
+            torch.cuda.synchronize()
+        return (time.perf_counter() - start) * 1e3
+
+    once()
+    times, end = [], time.perf_counter() + budget
+    while len(times) < 3 or (time.perf_counter() < end and len(times) < 100):
+        times.append(once())
+    return min(times)
+
+
+def peak_mib(call, device) -> float:
+    """MiB that `call` needs on top of what is there (Linux or CUDA)."""
+    if device == 'cuda':
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    if not Path('/proc/self/clear_refs').exists():
+        return float('nan')
+    Path('/proc/self/clear_refs').write_text('5')
+
+    def status(field):
+        return int(re.search(rf'{field}:\s+(\d+)', Path('/proc/self/status').read_text())[1]) / 1024
+
+    before = status('VmRSS')
+    call()
+    return max(0.0, status('VmHWM') - before)
+
+
+def floor_bytes(shape, size) -> int:
+    """Bytes that a forward must move: x and y once, the low-rank dt, B and C once."""
+    b, H, W, d, N, rank, names = shape
+    return b * H * W * size * (2 * d + len(names) * ((rank or d) + 2 * N))
+
+
+def measure(name, run, tensors, orders, dtype, device) -> dict:
+    """Forward, forward + backward and their peak memory, or why there is no figure."""
+    failed = wrong(run, tensors, orders, dtype)
+    if failed:
+        return {'backend': name, 'wrong': failed}
+    leaves = [None if z is None else z.detach().clone().requires_grad_() for z in tensors]
+
+    def forward():
+        with torch.no_grad():
+            run(*tensors, orders)
+
+    def both():
+        y = run(*leaves, orders)
+        torch.autograd.grad(y, [z for z in leaves if z is not None], torch.ones_like(y))
+
+    figures = {'forward_ms': timed(forward, device), 'both_ms': timed(both, device)}
+    return {'backend': name, **figures, 'forward_mib': peak_mib(forward, device), 'both_mib': peak_mib(both, device)}
+
+
+def through(backend):
+    return lambda *z: selective_scan(*z[:7], dt_weight=z[7], orders=z[8], backend=backend)
+
+
+def scan_rows(shape, args) -> list[dict]:
+    dtype = getattr(torch, args.dtype)
+    tensors, orders = inputs(shape, args.device, dtype)
+    runs = {backend: through(backend) for backend in (('triton' if args.device == 'cuda' else 'numba'), 'blocked')}
+    if args.device == 'cuda' and find_spec('mamba_ssm'):
+        runs['mamba_ssm'] = mamba_ssm
+    b, H, W, d, N, _, names = shape
+    if dtype == torch.float32 and b * H * W * d * N * len(names) <= LOOP_LIMIT and not args.no_loop:
+        runs['loop'] = loop
+    rows = [measure(name, run, tensors, orders, dtype, args.device) for name, run in runs.items()]
+    base = next((row for row in rows if row['backend'] == 'loop' and 'wrong' not in row), None)
+    for row in rows:
+        if 'wrong' in row:
+            continue
+        row['floor_gb_s'] = floor_bytes(shape, tensors[0].element_size()) / row['forward_ms'] / 1e6
+        if base:
+            row['times_loop'] = [base[k] / row[k] for k in ('forward_ms', 'both_ms')]
+    return rows
+
+
+def mlstm_rows(shape, args) -> list[dict]:
+    """mLSTM: forward against float64 `reference`, then times."""
+    dtype = getattr(torch, args.dtype)
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(*shape, dtype=dtype, device=args.device) for _ in range(3))
+    gates = [torch.randn(*shape[:3], dtype=dtype, device=args.device) + shift for shift in (0, 3)]
+    exact = mlstm(*(z[:, :512].double() for z in (q, k, v, *gates)), backend='reference')
+    rows = []
+    for backend in (('triton',) if args.device == 'cuda' else ()) + ('blocked',):
+        leaves = [z.clone().requires_grad_() for z in (q, k, v, *gates)]
+        y = mlstm(*leaves, backend=backend)
+        error = ((y[:, :512].double() - exact).norm() / exact.norm()).item()
+        if not error <= {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 8e-3}[dtype]:
+            rows.append({'backend': backend, 'wrong': f'y {error:.1e}'})
+            continue
+
+        def forward(backend=backend):
+            with torch.no_grad():
+                mlstm(q, k, v, *gates, backend=backend)
+
+        def both(backend=backend, leaves=leaves):
+            out = mlstm(*leaves, backend=backend)
+            torch.autograd.grad(out, leaves, torch.ones_like(out))
+
+        rows.append({'backend': backend, 'forward_ms': timed(forward, args.device), 'both_ms': timed(both, args.device),
+                     'forward_mib': peak_mib(forward, args.device), 'both_mib': peak_mib(both, args.device)})  # fmt: skip
+    return rows
+
+
+def show(name, rows) -> None:
+    for row in rows:
+        if 'wrong' in row:
+            print(f'{name:28} {row["backend"]:10} WRONG, not timed: {row["wrong"]}', flush=True)
+            continue
+        text = f'{name:28} {row["backend"]:10} forward {row["forward_ms"]:9.2f} ms {row["forward_mib"]:7.0f} MiB'
+        text += f'   both {row["both_ms"]:9.2f} ms {row["both_mib"]:7.0f} MiB'
+        if 'floor_gb_s' in row:
+            text += f'   floor at {row["floor_gb_s"]:6.2f} GB/s'
+        if 'times_loop' in row:
+            text += '   {:.1f}x / {:.1f}x the loop'.format(*row['times_loop'])
+        print(text, flush=True)
+
+
+def plot(results, path) -> None:
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    backends = sorted({row['backend'] for rows in results.values() for row in rows if 'wrong' not in row})
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 0.4 * len(results) + 2), sharey=True)
+    for axis, key in zip(axes, ('forward_ms', 'both_ms')):
+        for i, backend in enumerate(backends):
+            found = [(j, row[key]) for j, rows in enumerate(results.values()) for row in rows
+                     if row['backend'] == backend and key in row]  # fmt: skip
+            axis.barh(
+                [j + 0.8 * i / len(backends) for j, _ in found],
+                [t for _, t in found],
+                0.8 / len(backends),
+                label=backend,
+            )
+        axis.set(xscale='log', xlabel='forward, ms' if key == 'forward_ms' else 'forward + backward, ms')
+    axes[0].set_yticks(range(len(results)), list(results))
+    axes[1].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--shapes', default='core,cross', help='prefixes of names, comma-separated; "all" for all')
+    parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
+    parser.add_argument('--dtype', default='float32', choices=('float32', 'float16', 'bfloat16'))
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--no-loop', action='store_true', help='leave the sequential loop out')
+    parser.add_argument('--json', type=Path)
+    parser.add_argument('--plot', type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    every = SHAPES | VIL
+    chosen = [n for n in every if args.shapes == 'all' or n.startswith(tuple(args.shapes.split(',')))]
+    if not chosen:
+        parser.error(f'--shapes {args.shapes}: none begins so; there are {", ".join(every)}')
+    results = {}
+    for name in chosen:
+        results[name] = (mlstm_rows if name in VIL else scan_rows)(every[name], args)
+        show(name, results[name])
+    if args.json:
+        machine = {'machine': platform.processor() or platform.machine(), 'torch': torch.__version__}
+        args.json.write_text(json.dumps(machine | {'threads': args.threads, 'results': results}, indent=1))
+    if args.plot:
+        plot(results, args.plot)
+
+
+if __name__ == '__main__':
+    main()
