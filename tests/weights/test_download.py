@@ -284,7 +284,7 @@ def test_names_in_the_cache():
 
 def test_unknown_names_are_answered_with_near_ones():
     with pytest.raises(ValueError, match=r'vmamba_tiny_s1l8\.in1k'):
-        weights.fetch('vmamba_tiny_s1l8')
+        weights.fetch('vmamba_tiny_s1l8.in22k')
 
 
 def test_the_progress_bar_shows_bytes(server, capsys):

@@ -71,8 +71,8 @@ PAYLOADS = {
     'huge string': b'\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7fabc.',
     'build on a list': pickled(b']}b'),
     'build on a global': pickled(b'ctorch._utils\n_rebuild_tensor_v2\n}S"__globals__"\n}sb'),
-    'endless marks': b'\x80\x02' + b'(' * 100_000,
-    'deep nesting': b'\x80\x02' + b']' * 50_000 + b'a' * 49_999 + b'.',
+    'endless marks': b'\x80\x02' + b'(' * 20_000,
+    'deep nesting': b'\x80\x02' + b']' * 20_000 + b'a' * 19_999 + b'.',
     'no stop': b'\x80\x02}',
     'unknown opcode': b'\x80\x02\xff.',
 }
