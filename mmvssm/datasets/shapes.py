@@ -52,8 +52,8 @@ def _inside(label: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if name == 'disc':
         return radius < 0.85
     if name == 'ring':
-        return (radius < 0.92) & (radius > 0.5)
-    corners, apothem = (3, 0.5) if name == 'triangle' else (5, 0.42)
+        return (radius < 0.92) & (radius > 0.4)
+    corners, apothem = (3, 0.5) if name == 'triangle' else (5, 0.5)
     turn = 2 * np.pi / corners
     fold = abs((angle + turn / 2) % turn - turn / 2)  # angle to the nearest corner, by symmetry
     if name == 'triangle':
@@ -192,7 +192,7 @@ def write(
     train, val: numbers of images. seed: another seed gives other scenes; no scene stands in both splits.
     """
     out = Path(out)
-    recipe = {'generator': 'mmvssm.datasets.shapes', 'version': 3, 'train': train, 'val': val, 'seed': seed}
+    recipe = {'generator': 'mmvssm.datasets.shapes', 'version': 4, 'train': train, 'val': val, 'seed': seed}
     marker = out / MARKER
     if marker.is_file() and json.loads(marker.read_text()) == recipe:
         return out

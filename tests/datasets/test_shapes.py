@@ -53,7 +53,7 @@ def test_colour_does_not_give_the_class_away():
 
 @pytest.mark.parametrize(
     ('label', 'area'),
-    [(0, np.pi * 0.85**2), (1, 3 * 3**0.5 / 4), (3, np.pi * (0.92**2 - 0.5**2))],
+    [(0, np.pi * 0.85**2), (1, 3 * 3**0.5 / 4), (3, np.pi * (0.92**2 - 0.4**2))],
     ids=['disc', 'triangle', 'ring'],
 )
 def test_area_of_outline(label, area):
