@@ -221,8 +221,9 @@ def mlstm_rows(shape, args) -> list[dict]:
             out = mlstm(*leaves, backend=backend)
             torch.autograd.grad(out, leaves, torch.ones_like(out))
 
-        rows.append({'backend': backend, 'forward_ms': timed(forward, args.device), 'both_ms': timed(both, args.device),
-                     'forward_mib': peak_mib(forward, args.device), 'both_mib': peak_mib(both, args.device)})  # fmt: skip
+        figures = {'forward_ms': timed(forward, args.device), 'both_ms': timed(both, args.device)}
+        memory = {'forward_mib': peak_mib(forward, args.device), 'both_mib': peak_mib(both, args.device)}
+        rows.append({'backend': backend, **figures, **memory})
     return rows
 
 
