@@ -66,7 +66,7 @@ def test_unpooled_and_headless_forms(name):
         model.reset_classifier(0)
         pooled = model(x)
     assert features.shape[-1] == model.num_features
-    assert pooled.shape == (1, model.num_features)
+    assert pooled.shape == (1, model.head_hidden_size)
     assert model.num_classes == 0
 
 
@@ -74,7 +74,7 @@ def test_headless_from_the_start_is_the_reset_form(name):
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=0).eval()
     with torch.no_grad():
-        assert model(torch.randn(1, 3, 64, 64)).shape == (1, model.num_features)
+        assert model(torch.randn(1, 3, 64, 64)).shape == (1, model.head_hidden_size)
 
 
 def test_checkpointing_runs_through_timms_switch(name):
