@@ -24,19 +24,32 @@ def parse_args(argv=None):
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest='command', required=True)
-    add = commands.add_parser('list', help='table of the published checkpoints, and the variants without')
+
+    def command(name, about, more=''):
+        return commands.add_parser(name, help=about, description=f'{about}. {more}')
+
+    add = command('list', 'table of the published checkpoints', 'Ends with the variants that have none, and why.')
     add.add_argument('--family', default='', help="beginning of the variants' names: vmamba, vmambav0, vil2, ...")
     add.add_argument('--task', choices=('imagenet', 'coco', 'ade20k'), help='only checkpoints of this task')
-    add.add_argument('--urls', action='store_true', help='show licences, addresses and remarks')
-    add = commands.add_parser('info', help='what a file is: format, wrappers, tensors, the variant that it fits')
-    add.add_argument('file', help='path or URL of a checkpoint')
-    add = commands.add_parser('fetch', help='download a published checkpoint, unless it is there, and print its path')
-    add.add_argument('name', help='name of a checkpoint (see list), or of a variant for its ImageNet weights')
+    add.add_argument('--urls', action='store_true', help='show addresses and remarks')
+    more = "NAME is a checkpoint's name (see list), or a variant's for its ImageNet weights."
+    add = command('fetch', 'download a published checkpoint, unless it is there, and print its path', more)
+    add.add_argument('name')
     add.add_argument('--dir', help="folder to download to (default: torch's or huggingface_hub's cache)")
-    add = commands.add_parser('verify', help='check that a file is a published checkpoint: whole, and of that variant')
+    add = command('verify', 'check that a file is a published checkpoint: undamaged, and of that variant', more)
     add.add_argument('file', help='path or URL of a checkpoint')
-    add.add_argument('name', help='name of a checkpoint (see list), or of a variant for its ImageNet weights')
-    add = commands.add_parser('convert', help="to safetensors, or back to torch's format: bit for bit")
+    add.add_argument('name')
+    more = (
+        'Format, what lies beside the weights, where the weights are, their number, NaNs, the variants that they fit.'
+    )
+    add = command('info', 'tell what an unknown file is', more)
+    add.add_argument('file', help='path or URL of a checkpoint')
+    more = (
+        "Every tensor is kept, a detector's heads and an optimizer's state too, and the order of keys; the result is "
+    )
+    add = command(
+        'convert', "to safetensors, or back to torch's format", more + 'compared bit for bit with the source.'
+    )
     add.add_argument('source', help='path or URL of a checkpoint')
     add.add_argument('target', help='file to write; .safetensors, or any other suffix for torch.save')
     return parser.parse_args(argv)

@@ -17,14 +17,14 @@ FORMATS = {'zip': 'torch (zip archive)', 'legacy': 'torch (older stream)', 'safe
 
 
 def table(checkpoints: list[Checkpoint], urls: bool = False) -> str:
-    """One line a checkpoint: its name and its main figures; with `urls` also licence, address and remark."""
+    """One line a checkpoint: its name, licence and main figures; with `urls` also address and remark."""
     width = max((len(c.name) for c in checkpoints), default=0)
     lines = []
     for c in checkpoints:
         figures = ', '.join(f'{name} {value}' for name, value in c.metrics.items() if name[-2:] not in ('50', '75'))
-        lines.append(f'{c.name:{width}}  {figures}' + (' (unverified)' if c.unverified else ''))
+        lines.append(f'{c.name:{width}}  {c.license:17}  {figures}' + (' (unverified)' if c.unverified else ''))
         if urls:
-            lines += [f'{"":{width}}  {text}' for text in (f'{c.license}  {c.url}', c.remark) if text]
+            lines += [f'{"":{width}}  {text}' for text in (c.url, c.remark) if text]
     return '\n'.join(lines)
 
 
