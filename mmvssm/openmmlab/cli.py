@@ -91,8 +91,8 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
     if args.show:
         hook.update(show=True, wait_time=args.wait_time)
     if args.show_dir and _is_segmentation(cfg):
-        hook.interval = 1  # by default mmseg paints every fiftieth image
         cfg.visualizer.save_dir = args.show_dir
+        cfg.visualizer.pop('name', None)  # mmengine would hand out an earlier run's visualizer of that name, and folder
     elif args.show_dir:
         hook.test_out_dir = args.show_dir
 
