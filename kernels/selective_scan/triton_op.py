@@ -32,7 +32,7 @@ def carries_shape(b, d, K, N, S) -> tuple:
 # `carry` has rows of chunks, never more than there are.
 TILES = {
     ('sweep', True): [Tile(16, 32, 1), Tile(32, 32, 2), Tile(16, 32, 1, 3), Tile(32, 32, 4)],
-    ('sweep', False): [Tile(16, 32, 4), Tile(16, 32, 8), Tile(16, 16, 4)],
+    ('sweep', False): [Tile(16, 32, 4), Tile(16, 16, 4)],
     ('gradients', True): [Tile(16, 32, 4), Tile(16, 32, 8)],
     ('gradients', False): [Tile(16, 16, 8)],
     ('carry', True): [Tile(256, 16, 8), Tile(64, 32, 4)],
