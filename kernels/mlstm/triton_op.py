@@ -29,15 +29,15 @@ def chunk_size_for(dim: int, chosen: int | None) -> int:
 
 
 def state_tiles(dim: int, dtype: torch.dtype) -> Tiles:
-    """Float32 has no tensor cores to fill, and holds more in registers: smaller tiles."""
-    side = max(16, min(32 if dtype == torch.float32 else 64, triton.next_power_of_2(dim)))
+    """Operands of four bytes fill the registers sooner: smaller tiles, so that none spills."""
+    side = max(16, min(64 if dtype == torch.bfloat16 else 32, triton.next_power_of_2(dim)))
     return Tiles(32, side, side, 4)
 
 
 def pair_tiles(dim: int, dtype: torch.dtype) -> Tiles:
     wide = max(16, triton.next_power_of_2(dim))
     if dtype == torch.float32:
-        return Tiles(32 if dim > 16 else 16, 16, min(wide, 64), 4)
+        return Tiles(32 if dim > 16 else 16, 16, min(wide, 64), 8 if wide > 32 else 4)
     return Tiles(64 if dim > 16 else 16, min(wide, 32), min(wide, 128), 4 if wide <= 64 else 8)
 
 
