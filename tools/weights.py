@@ -92,7 +92,7 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         globals()[f'run_{args.command}'](args)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -138,6 +138,8 @@ def _transfer(url: str, part: Path, progress: bool) -> None:
     """One connection: appends to `part` what is missing. Returns when the file is complete, raises otherwise."""
     notes = _read_notes(part, url)
     have = part.stat().st_size if part.exists() and notes is not None else 0
+    if have and have == notes.get('total'):
+        return
     headers = {'User-Agent': 'mmvssm', 'Accept-Encoding': 'identity'}
     if have:
         headers['Range'] = f'bytes={have}-'
@@ -148,8 +150,6 @@ def _transfer(url: str, part: Path, progress: bool) -> None:
         reply = urllib.request.build_opener().open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:
-            if have == notes.get('total'):
-                return
             part.unlink()
             raise ConnectionError('the file on the server is shorter than announced') from None
         raise
@@ -158,11 +158,13 @@ def _transfer(url: str, part: Path, progress: bool) -> None:
         validator = reply.headers.get('ETag') or reply.headers.get('Last-Modified') or ''
         if validator.startswith('W/'):  # a weak ETag must not be used in If-Range
             validator = reply.headers.get('Last-Modified') or ''
+        if not resumed:
+            part.unlink(missing_ok=True)  # before the notes on the new file, lest the two be joined after a crash
         _notes(part).write_text(json.dumps({'url': url, 'total': total, 'validator': validator}))
         with open(part, 'ab' if resumed else 'wb') as file:
-            bar = tqdm(total=total, initial=file.tell(), unit='B', unit_scale=True, desc=part.name[:-5], leave=False)
-            bar.disable = not progress
-            with bar:
+            start, name = file.tell(), part.name.removesuffix('.part')
+            style = dict(unit='B', unit_scale=True, leave=False, disable=not progress)
+            with tqdm(total=total, initial=start, desc=name, **style) as bar:
                 while data := reply.read1(CHUNK):
                     file.write(data)
                     bar.update(len(data))

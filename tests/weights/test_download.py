@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import importlib
+import json
 import re
 import socket
 import threading
@@ -149,6 +150,17 @@ def test_goes_on_in_another_process(server, tmp_path, monkeypatch):
     assert leftovers(tmp_path) == {'.part', '.json'}
     assert weights.download(f'{server.url}/cut/x.pth', progress=False).read_bytes() == server.data
     assert server.requests[-1][1]['Range'] == f'bytes={len(server.data) // 3}-'
+
+
+def test_a_complete_part_is_only_put_in_place(server):
+    url = f'{server.url}/good/x.pth'
+    path = downloads.cache_path(url)
+    path.parent.mkdir(parents=True)
+    path.with_name(path.name + '.part').write_bytes(server.data)
+    notes = {'url': url, 'total': len(server.data), 'validator': server.etag}
+    path.with_name(path.name + '.part.json').write_text(json.dumps(notes))
+    assert weights.download(url, progress=False).read_bytes() == server.data
+    assert not server.requests
 
 
 def test_a_file_that_changes_meanwhile_is_not_spliced(server):
