@@ -183,14 +183,14 @@ def tune(session: Session) -> None:
     """Time every tile in the lists with the others at their first entry; keep the fastest."""
     from mmvssm.kernels.selective_scan import triton_op
 
-    for (kernel, single), tiles in triton_op.TILES.items():
-        model = VMAMBA if single else LOCALVMAMBA
+    for (kernel, states), tiles in triton_op.TILES.items():
+        model = VMAMBA if states == 1 else LOCALVMAMBA
         times = []
         for tile in list(tiles):
-            triton_op.TILES[kernel, single] = [tile]
+            triton_op.TILES[kernel, states] = [tile]
             times.append((core_ms(selective_scan, model, torch.bfloat16, kernel != 'sweep'), tile))
             session.report('tune', f'{kernel} N{model["N"]} {tuple(tile)}', ms=times[-1][0])
-        triton_op.TILES[kernel, single] = [min(times)[1]]
+        triton_op.TILES[kernel, states] = [min(times)[1]]
         session.report('tune', f'{kernel} N{model["N"]}', best=str(tuple(min(times)[1])))
 
 

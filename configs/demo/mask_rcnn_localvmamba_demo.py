@@ -42,7 +42,7 @@ model = dict(
     train_cfg=dict(
         rpn=dict(sampler=dict(num=128)),
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
-        rcnn=dict(sampler=dict(num=48)),
+        rcnn=dict(sampler=dict(num=32, pos_fraction=0.5)),  # more masks to learn from at the same cost
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)),
 )
@@ -85,12 +85,13 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-epochs = 13
+epochs = 12
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
-optim_wrapper = dict(optimizer=dict(lr=1.5e-3), clip_grad=dict(max_norm=10))
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3, fused=True), clip_grad=dict(max_norm=10))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=epochs, eta_min_ratio=0.01, convert_to_iter_based=True),
 ]
+randomness = dict(seed=0)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=epochs, max_keep_ckpts=1))
 custom_hooks = [dict(type='mmvssm.NaNWatchHook'), dict(type='mmvssm.ContactSheetHook')]

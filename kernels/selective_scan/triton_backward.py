@@ -171,15 +171,15 @@ def gradients(
             dy = load_rows(dy_ptr, rows, y_l, c, inside)
             z = raw_steps(dt_ptr, rows, dt_l, weight, bias, c, d, R, BR, PRECISION)
             delta = step_size(z, SOFTPLUS)
-            b = load_states(B_ptr, rows, B_l, N, NP)
             a = tl.exp2(lift(delta, N) * decay)
             kept = a * tl.load(history_ptr + t * (NP * BS * BD) + inner)  # a_t h_{t-1}
-            g = load_states(C_ptr, rows, C_l, N, NP) * lift(dy, N) + grad
-            grad = a * g
-            store_by_state(dB_ptr, g * lift(delta * u, N), by_token, rows, K, N, NP, ATOMIC)
+            b = load_states(B_ptr, rows, B_l, N, NP)
             store_by_state(dC_ptr, (kept + lift(delta * u, N) * b) * lift(dy, N), by_token, rows, K, N, NP, ATOMIC)
+            g = load_states(C_ptr, rows, C_l, N, NP) * lift(dy, N) + grad
+            store_by_state(dB_ptr, g * lift(delta * u, N), by_token, rows, K, N, NP, ATOMIC)
             from_b = sum_states(g * b, N)
             kept *= g
+            grad = a * g
             dA += kept * lift(delta, N)
             from_a = sum_states(kept * (decay * LN2), N)
 

@@ -28,15 +28,16 @@ def carries_shape(b, d, K, N, S) -> tuple:
     return (b, K, (S + CHUNK - 1) // CHUNK, N, d)
 
 
-# Tiles by kernel and by whether a state is a single number. The first one runs; tools/gpu_session.py times the others.
+# Tiles by kernel and by the most states they serve. The first one runs; tools/gpu_session.py times the others.
 # `carry` has rows of chunks, never more than there are.
 TILES = {
-    ('sweep', True): [Tile(16, 32, 1), Tile(32, 32, 2), Tile(16, 32, 1, 3), Tile(32, 32, 4)],
-    ('sweep', False): [Tile(16, 32, 4), Tile(16, 16, 4)],
-    ('gradients', True): [Tile(16, 32, 4), Tile(16, 32, 8)],
-    ('gradients', False): [Tile(16, 16, 8)],
-    ('carry', True): [Tile(256, 16, 8), Tile(64, 32, 4)],
-    ('carry', False): [Tile(256, 16, 8), Tile(64, 32, 4)],
+    ('sweep', 1): [Tile(32, 32, 2), Tile(32, 32, 4), Tile(32, 32, 2, 3)],
+    ('sweep', 16): [Tile(16, 32, 4), Tile(16, 16, 4)],
+    ('gradients', 1): [Tile(16, 32, 4), Tile(16, 32, 8)],
+    ('gradients', 8): [Tile(16, 16, 4)],
+    ('gradients', 16): [Tile(16, 16, 8)],
+    ('carry', 1): [Tile(256, 16, 8), Tile(64, 32, 4)],
+    ('carry', 16): [Tile(256, 16, 8), Tile(64, 32, 4)],
 }
 GRADIENT_PROGRAMS = 1024  # about as many as a GPU holds at once: each owns a scratch, which should stay in the cache
 
@@ -76,12 +77,13 @@ class _Scan:
             BR=max(16, triton.next_power_of_2(rank)) if rank else 0,
             HAS_BIAS=dt_bias is not None,
             SOFTPLUS=softplus,
-            PRECISION='ieee' if x.dtype == torch.float32 else 'tf32',
+            # matrix instructions spread a 16 x 16 tile over a few warps, and the states' tiles then spill
+            PRECISION='ieee' if x.dtype == torch.float32 or self.N > 1 else 'tf32',
         )
         self.has_D = D is not None
 
     def tile(self, kernel: str) -> Tile:
-        return TILES[kernel, self.N == 1][0]
+        return TILES[kernel, min(n for name, n in TILES if name == kernel and n >= self.N)][0]
 
     @property
     def np(self) -> int:
