@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from mmvssm import scans
+from mmvssm import create_model, scans
+from mmvssm.backbones import _layers
 from mmvssm.kernels import mlstm, selective_scan
 
 LOCAL = ('h', 'v_flip', 'w2', 'w7')
@@ -33,12 +34,13 @@ SHAPES = {  # batch, height, width, channels, states, dt rank (None: expanded), 
         for i in range(4)
     },
 }
+MODELS = {'model_vmamba_t_512': ('vmamba_tiny_s1l8', 512), 'model_localvmamba_t_512': ('localvmamba_tiny', 512)}
 VIL = {'vil_t_800x1280': (1, 4000, 4, 96), 'vil_s_800x1280': (1, 4000, 4, 192)}  # batch, tokens, heads, head width
 LOOP_LIMIT = 1 << 27  # elements of the loop's largest tensor; above, it is left out
 NAMES = ('x', 'dt', 'A', 'B', 'C', 'D', 'dt_bias', 'dt_weight')
 
 
-def loop(x, dt, A, B, C, D, dt_bias, dt_weight, orders):
+def loop(x, dt, A, B, C, D, dt_bias, dt_weight, orders, merge=True):
     """The published reference on K copies of the map."""
     b, K, N = x.shape[0], A.shape[0], A.shape[2]
     u = scans.read(x, orders).transpose(2, 3).flatten(1, 2)  # (b, K d, L)
@@ -56,8 +58,8 @@ def loop(x, dt, A, B, C, D, dt_bias, dt_weight, orders):
     for t in range(u.shape[2]):
         h = decay[:, :, t] * h + inflow[:, :, t]
         ys.append(torch.einsum('bkdn,bkn->bkd', h.unflatten(1, (K, d)), C[..., t]).flatten(1, 2))
-    y = torch.stack(ys, dim=2) + u * D.reshape(-1, 1)
-    return scans.merge(y.unflatten(1, (K, d)).transpose(2, 3), orders)
+    y = (torch.stack(ys, dim=2) + u * D.reshape(-1, 1)).unflatten(1, (K, d)).transpose(2, 3)
+    return scans.merge(y, orders) if merge else scans.write(y, orders).transpose(1, 2)
 
 
 def mamba_ssm(x, dt, A, B, C, D, dt_bias, dt_weight, orders):
@@ -112,8 +114,8 @@ def wrong(run, tensors, orders, dtype) -> str:
     return ', '.join(f'{n} {e:.1e}' for n, (e, bound) in errors.items() if not e <= bound)
 
 
-def timed(call, device, budget=2.0) -> float:
-    """Best time in milliseconds within `budget` seconds, at least three calls after one that warms up."""
+def timed(call, device, budget=2.0, least=3) -> float:
+    """Best time in milliseconds within `budget` seconds, at least `least` calls after one that warms up."""
 
     def once():
         start = time.perf_counter()
@@ -124,7 +126,7 @@ def timed(call, device, budget=2.0) -> float:
 
     once()
     times, end = [], time.perf_counter() + budget
-    while len(times) < 3 or (time.perf_counter() < end and len(times) < 100):
+    while len(times) < least or (time.perf_counter() < end and len(times) < 100):
         times.append(once())
     return min(times)
 
@@ -227,17 +229,56 @@ def mlstm_rows(shape, args) -> list[dict]:
     return rows
 
 
+def as_published(x, dt, A, B, C, D, dt_bias, *, dt_weight, orders, merge=True, out_dtype=None, **_):
+    """`loop` with the arguments of `selective_scan`."""
+    return loop(x, dt, A, B, C, D, dt_bias, dt_weight, orders, merge).to(out_dtype or x.dtype)
+
+
+def model_rows(shape, args) -> list[dict]:
+    """A backbone's features of one square image, forward: on this project's scan, and on the published loop."""
+    name, size = shape
+    torch.manual_seed(0)
+    net = create_model(name, features_only=True).eval().to(args.device)
+    image = torch.randn(1, 3, size, size, device=args.device)
+    ours, exact, rows = _layers.selective_scan, None, []
+    for who, scan in {'mmvssm': ours, **({} if args.no_loop else {'loop': as_published})}.items():
+        _layers.selective_scan, found = scan, []
+
+        def forward(found=found):
+            with torch.no_grad():
+                found[:] = net(image)
+
+        try:
+            seconds = 10.0 if scan is ours else 0.0
+            if scan is ours:
+                forward()  # compiles
+            row = {'backend': who, 'forward_mib': peak_mib(forward, args.device)}
+            row['forward_ms'] = timed(forward, args.device, seconds, 3 if scan is ours else 1)
+        finally:
+            _layers.selective_scan = ours
+        exact = exact or list(found)
+        error = max(((a - b).norm() / b.norm()).item() for a, b in zip(found, exact))
+        rows.append(row if error <= 1e-4 else {'backend': who, 'wrong': f'features differ by {error:.1e}'})
+    if len(rows) == 2 and not any('wrong' in row for row in rows):
+        rows[0]['times_loop'] = [rows[1]['forward_ms'] / rows[0]['forward_ms']]
+        rows[0]['memory_of_loop'] = rows[0]['forward_mib'] / rows[1]['forward_mib']
+    return rows
+
+
 def show(name, rows) -> None:
     for row in rows:
         if 'wrong' in row:
             print(f'{name:28} {row["backend"]:10} WRONG, not timed: {row["wrong"]}', flush=True)
             continue
         text = f'{name:28} {row["backend"]:10} forward {row["forward_ms"]:9.2f} ms {row["forward_mib"]:7.0f} MiB'
-        text += f'   both {row["both_ms"]:9.2f} ms {row["both_mib"]:7.0f} MiB'
+        if 'both_ms' in row:
+            text += f'   both {row["both_ms"]:9.2f} ms {row["both_mib"]:7.0f} MiB'
         if 'floor_gb_s' in row:
             text += f'   floor at {row["floor_gb_s"]:6.2f} GB/s'
         if 'times_loop' in row:
-            text += '   {:.1f}x / {:.1f}x the loop'.format(*row['times_loop'])
+            text += '   ' + ' / '.join(f'{ratio:.1f}x' for ratio in row['times_loop']) + ' the loop'
+        if 'memory_of_loop' in row:
+            text += f', {row["memory_of_loop"]:.2f} of its memory'
         print(text, flush=True)
 
 
@@ -277,13 +318,14 @@ def main() -> None:
     parser.add_argument('--plot', type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    every = SHAPES | VIL
+    every = SHAPES | VIL | MODELS
     chosen = [n for n in every if args.shapes == 'all' or n.startswith(tuple(args.shapes.split(',')))]
     if not chosen:
         parser.error(f'--shapes {args.shapes}: none begins so; there are {", ".join(every)}')
     results = {}
     for name in chosen:
-        results[name] = (mlstm_rows if name in VIL else scan_rows)(every[name], args)
+        rows = mlstm_rows if name in VIL else model_rows if name in MODELS else scan_rows
+        results[name] = rows(every[name], args)
         show(name, results[name])
     if args.json:
         machine = {'machine': platform.processor() or platform.machine(), 'torch': torch.__version__}
