@@ -89,7 +89,7 @@ def paint_labels(image: np.ndarray, labels: np.ndarray, colours) -> Image.Image:
 
 
 def paint_instances(image: np.ndarray, instances, names, colours) -> Image.Image:
-    """The image with masks, boxes, class names and, where there are any, scores; None draws nothing."""
+    """The image with masks, boxes, names (of several classes) and scores (where there are any); None draws nothing."""
     if instances is None or len(instances) == 0:
         return enlarge(image)
     boxes, labels = _array(instances.bboxes), _array(instances.labels)
@@ -102,10 +102,12 @@ def paint_instances(image: np.ndarray, instances, names, colours) -> Image.Image
     for number, (box, label) in enumerate(zip(boxes, labels)):
         colour = tuple(int(c) for c in colours[label])
         draw.rectangle([float(v) * scale for v in box], outline=colour, width=2)
-        text = names[label] + (f' {float(instances.scores[number]):.2f}' if 'scores' in instances else '')
+        name = [names[label]] if len(names) > 1 else []  # one class needs no name, which would hide small objects
+        text = ' '.join(name + ([f'{float(instances.scores[number]):.2f}'] if 'scores' in instances else []))
         corner = (float(box[0]) * scale + 2, max(0.0, float(box[1]) * scale - 13))
-        draw.rectangle(draw.textbbox(corner, text, font=font), fill=colour)
-        draw.text(corner, text, fill=(0, 0, 0), font=font)
+        if text:
+            draw.rectangle(draw.textbbox(corner, text, font=font), fill=colour)
+            draw.text(corner, text, fill=(0, 0, 0), font=font)
     return canvas
 
 
