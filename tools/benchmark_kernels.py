@@ -3,7 +3,8 @@
 python tools/benchmark_kernels.py [--shapes core,vmamba_t_512] [--device cuda] [--threads 2] [--json F] [--plot F.png]
 
 `loop` is the scan as the published references write it: one step at a time over (batch, channels, length, states)
-tensors, after copying the map along each order. `mamba_ssm` is timed where it imports (on a GPU).
+tensors, after copying the map along each order, but with a backward
+pass linear in the length. `mamba_ssm` is timed where it imports (on a GPU).
 """
 
 import argparse
@@ -55,9 +56,10 @@ def loop(x, dt, A, B, C, D, dt_bias, dt_weight, orders, merge=True):
     )
     inflow = inflow.flatten(1, 2)
     h, ys = x.new_zeros(b, K * d, N), []
-    for t in range(u.shape[2]):
-        h = decay[:, :, t] * h + inflow[:, :, t]
-        ys.append(torch.einsum('bkdn,bkn->bkd', h.unflatten(1, (K, d)), C[..., t]).flatten(1, 2))
+    # the references index decay[:, :, t], whose gradient is a whole tensor of zeros for each step: minutes at 4,096
+    for decay_t, inflow_t, C_t in zip(decay.unbind(2), inflow.unbind(2), C.unbind(3)):
+        h = decay_t * h + inflow_t
+        ys.append(torch.einsum('bkdn,bkn->bkd', h.unflatten(1, (K, d)), C_t).flatten(1, 2))
     y = (torch.stack(ys, dim=2) + u * D.reshape(-1, 1)).unflatten(1, (K, d)).transpose(2, 3)
     return scans.merge(y, orders) if merge else scans.write(y, orders).transpose(1, 2)
 

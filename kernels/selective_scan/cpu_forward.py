@@ -293,6 +293,9 @@ def forward(proto, inputs, y, carries, positive, save, groups, first, last):
                     following = read_tokens(index, k, start + CHUNK, length, coming)
                     prefetch_rows(address(x, b, k) + shift, x.strides[1], coming, following, width * vector)
                     prefetch_rows(y_at, y.strides[1], coming, following, width * vector)
+                    if not rank:
+                        dt_at = address(inputs.dt, b, k) + shift
+                        prefetch_rows(dt_at, inputs.dt.strides[1], coming, following, width * vector)
                     if save:
                         at = carries.ctypes.data + b * carries.strides[0] + k * carries.strides[1] + shift
                         at += start // CHUNK * carries.strides[2]
