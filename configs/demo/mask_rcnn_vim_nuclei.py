@@ -5,18 +5,18 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='mmvssm.Vim',
-        embed_dim=96,
-        depth=8,
+        embed_dim=64,
+        depth=4,
         patch_size=8,
         img_size=128,
         features='residual',
-        out_indices=(1, 3, 5, 7),
+        out_indices=(0, 1, 2, 3),
     ),
     neck=[
-        dict(type='mmvssm.RescalePyramid', in_channels=96, patch_size=8),
+        dict(type='mmvssm.RescalePyramid', in_channels=64, patch_size=8),
         dict(
             type='FPN',
-            in_channels=[96, 96, 96, 96],
+            in_channels=[64, 64, 64, 64],
             out_channels=64,
             num_outs=5,
             norm_cfg=dict(type='GN', num_groups=8),
