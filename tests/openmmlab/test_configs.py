@@ -91,6 +91,12 @@ def test_data_stand_at_their_usual_places():
     assert load('upernet_vmamba_t').train_dataloader.dataset.data_root == 'data/ade/ADEChallengeData2016'
 
 
-@pytest.mark.parametrize('name', ['demo/mask_rcnn_localvmamba_demo', 'demo/upernet_localvmamba_demo'])
-def test_demo_models_are_small(name):
-    assert sum(p.numel() for p in build(load(name)).parameters()) < 3e6
+@pytest.mark.parametrize('name', sorted(path.stem for path in (ROOT / 'demo').glob('*.py')))
+def test_demo_models_are_small_and_fit_together(name):
+    cfg = load(f'demo/{name}')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model).eval()
+    assert sum(p.numel() for p in model.parameters()) < 3e6
+    with torch.no_grad():
+        maps = model.extract_feat(torch.zeros(1, 3, 128, 128))
+    assert [m.shape[-1] for m in maps[:4]] == [32, 16, 8, 4]
