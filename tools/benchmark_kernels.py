@@ -3,8 +3,8 @@
 python tools/benchmark_kernels.py [--shapes core,vmamba_t_512] [--device cuda] [--threads 2] [--json F] [--plot F.png]
 
 `loop` is the scan as the published references write it: one step at a time over (batch, channels, length, states)
-tensors, after copying the map along each order, but with a backward
-pass linear in the length. `mamba_ssm` is timed where it imports (on a GPU).
+tensors, after copying the map along each order, but with a backward pass linear in the length. `mamba_ssm` is timed
+where it imports (on a GPU).
 """
 
 import argparse
@@ -12,15 +12,15 @@ import json
 import platform
 import re
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from gpu_session import LIMITS, NAMES, mamba_ssm_scan
 
 from mmvssm import create_model, scans
 from mmvssm.backbones import _layers
-from mmvssm.kernels import mlstm, selective_scan
+from mmvssm.kernels import mlstm, selective_scan, use_backend
 
 LOCAL = ('h', 'v_flip', 'w2', 'w7')
 SHAPES = {  # batch, height, width, channels, states, dt rank (None: expanded), orders
@@ -38,44 +38,28 @@ SHAPES = {  # batch, height, width, channels, states, dt rank (None: expanded), 
 MODELS = {'model_vmamba_t_512': ('vmamba_tiny_s1l8', 512), 'model_localvmamba_t_512': ('localvmamba_tiny', 512)}
 VIL = {'vil_t_800x1280': (1, 4000, 4, 96), 'vil_s_800x1280': (1, 4000, 4, 192)}  # batch, tokens, heads, head width
 LOOP_LIMIT = 1 << 27  # elements of the loop's largest tensor; above, it is left out
-NAMES = ('x', 'dt', 'A', 'B', 'C', 'D', 'dt_bias', 'dt_weight')
 
 
 def loop(x, dt, A, B, C, D, dt_bias, dt_weight, orders, merge=True):
-    """The published reference on K copies of the map."""
-    b, K, N = x.shape[0], A.shape[0], A.shape[2]
-    u = scans.read(x, orders).transpose(2, 3).flatten(1, 2)  # (b, K d, L)
+    """The published reference, einsum by einsum, on K copies of the map; groups of B and C are repeated as there."""
+    K, d, N = A.shape
     delta = scans.read_each(dt, orders)
     delta = delta if dt_weight is None else delta @ dt_weight.mT
-    delta = F.softplus(delta.transpose(2, 3).flatten(1, 2) + dt_bias.reshape(-1, 1))
-    B, C = (scans.read_each(z, orders).transpose(2, 3) for z in (B, C))  # (b, K, N, L)
+    # the references keep u and delta as (b, K d, L), B and C as (b, K, N, L), each contiguous
+    u, delta = (z.transpose(2, 3).contiguous().flatten(1, 2) for z in (scans.read(x, orders), delta))
+    delta = F.softplus(delta + dt_bias.reshape(-1, 1))
+    B, C = (scans.read_each(z, orders).transpose(2, 3).contiguous() for z in (B, C))
+    B, C = (z[:, 0] if K == 1 else z.repeat_interleave(d, 1) for z in (B, C))
+    to_inflow, to_y = ('bdl,bnl,bdl->bdln', 'bdn,bn->bd') if K == 1 else ('bdl,bdnl,bdl->bdln', 'bdn,bdn->bd')
     decay = torch.exp(torch.einsum('bdl,dn->bdln', delta, A.flatten(0, 1)))
-    d = A.shape[1]
-    inflow = torch.einsum(
-        'bkdl,bknl,bkdl->bkdln', *(z.unflatten(1, (K, d)) if z.dim() == 3 else z for z in (delta, B, u))
-    )
-    inflow = inflow.flatten(1, 2)
-    h, ys = x.new_zeros(b, K * d, N), []
+    inflow = torch.einsum(to_inflow, delta, B, u)
+    h, ys = x.new_zeros(x.shape[0], K * d, N), []
     # the references index decay[:, :, t], whose gradient is a whole tensor of zeros for each step: minutes at 4,096
-    for decay_t, inflow_t, C_t in zip(decay.unbind(2), inflow.unbind(2), C.unbind(3)):
+    for decay_t, inflow_t, C_t in zip(decay.unbind(2), inflow.unbind(2), C.unbind(-1)):
         h = decay_t * h + inflow_t
-        ys.append(torch.einsum('bkdn,bkn->bkd', h.unflatten(1, (K, d)), C_t).flatten(1, 2))
+        ys.append(torch.einsum(to_y, h, C_t))
     y = (torch.stack(ys, dim=2) + u * D.reshape(-1, 1)).unflatten(1, (K, d)).transpose(2, 3)
     return scans.merge(y, orders) if merge else scans.write(y, orders).transpose(1, 2)
-
-
-def mamba_ssm(x, dt, A, B, C, D, dt_bias, dt_weight, orders):
-    """The same through mamba_ssm's CUDA kernel: copies along the orders, expanded dt, merge."""
-    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
-
-    K, d = A.shape[:2]
-    u = scans.read(x, orders).transpose(2, 3).flatten(1, 2)
-    delta = scans.read_each(dt, orders)
-    delta = delta if dt_weight is None else delta @ dt_weight.to(delta).mT
-    delta = delta.transpose(2, 3).flatten(1, 2)
-    B, C = (scans.read_each(z, orders).transpose(2, 3).contiguous() for z in (B, C))
-    y = selective_scan_fn(u, delta, A.flatten(0, 1), B, C, D.flatten(), None, dt_bias.flatten(), True)
-    return scans.merge(y.unflatten(1, (K, d)).transpose(2, 3), orders)
 
 
 def inputs(shape, device, dtype):
@@ -106,7 +90,7 @@ def wrong(run, tensors, orders, dtype) -> str:
     names = [n for n in ('x', 'A', 'D', 'dt_bias', 'dt_weight') if grads.get(n) is not None]
     wanted = torch.autograd.grad(exact, [part[NAMES.index(n)] for n in names], dy[..., :few].double())
     cut = {n: grads[n][..., :few] if n == 'x' else grads[n][:, :few] for n in names}
-    forward, gradient = {torch.float32: (1e-6, 1e-5), torch.float16: (2e-3, 5e-3), torch.bfloat16: (8e-3, 2e-2)}[dtype]
+    forward, gradient = LIMITS[dtype]
 
     def error(got, want):
         return ((got.double() - want).norm() / want.norm()).item()
@@ -177,16 +161,17 @@ def measure(name, run, tensors, orders, dtype, device) -> dict:
     return {'backend': name, **figures, 'forward_mib': peak_mib(forward, device), 'both_mib': peak_mib(both, device)}
 
 
-def through(backend):
-    return lambda *z: selective_scan(*z[:7], dt_weight=z[7], orders=z[8], backend=backend)
+def through(scan, **options):
+    return lambda *z: scan(*z[:7], dt_weight=z[7], orders=z[8], **options)
 
 
 def scan_rows(shape, args) -> list[dict]:
     dtype = getattr(torch, args.dtype)
     tensors, orders = inputs(shape, args.device, dtype)
-    runs = {backend: through(backend) for backend in (('triton' if args.device == 'cuda' else 'numba'), 'blocked')}
-    if args.device == 'cuda' and find_spec('mamba_ssm'):
-        runs['mamba_ssm'] = mamba_ssm
+    fast = 'triton' if args.device == 'cuda' else 'numba'
+    runs = {backend: through(selective_scan, backend=backend) for backend in (fast, 'blocked')}
+    if args.device == 'cuda' and (peer := mamba_ssm_scan()):
+        runs['mamba_ssm'] = through(peer)
     b, H, W, d, N, _, names = shape
     if dtype == torch.float32 and b * H * W * d * N * len(names) <= LOOP_LIMIT and not args.no_loop:
         runs['loop'] = loop
@@ -242,25 +227,26 @@ def model_rows(shape, args) -> list[dict]:
     torch.manual_seed(0)
     net = create_model(name, features_only=True).eval().to(args.device)
     image = torch.randn(1, 3, size, size, device=args.device)
-    ours, exact, rows = _layers.selective_scan, None, []
+    ours, rows = _layers.selective_scan, []
+    with use_backend('blocked'), torch.no_grad():
+        exact = net(image)
+
+    def forward():
+        with torch.no_grad():
+            return net(image)
+
     for who, scan in {'mmvssm': ours, **({} if args.no_loop else {'loop': as_published})}.items():
-        _layers.selective_scan, found = scan, []
-
-        def forward(found=found):
-            with torch.no_grad():
-                found[:] = net(image)
-
+        _layers.selective_scan = scan
         try:
-            seconds = 10.0 if scan is ours else 0.0
-            if scan is ours:
-                forward()  # compiles
+            error = max(((a - b).norm() / b.norm()).item() for a, b in zip(forward(), exact))
+            if not error <= 1e-4:
+                rows.append({'backend': who, 'wrong': f'features differ by {error:.1e}'})
+                continue
             row = {'backend': who, 'forward_mib': peak_mib(forward, args.device)}
-            row['forward_ms'] = timed(forward, args.device, seconds, 3 if scan is ours else 1)
+            row['forward_ms'] = timed(forward, args.device, *((10.0, 3) if scan is ours else (0.0, 1)))
+            rows.append(row)
         finally:
             _layers.selective_scan = ours
-        exact = exact or list(found)
-        error = max(((a - b).norm() / b.norm()).item() for a, b in zip(found, exact))
-        rows.append(row if error <= 1e-4 else {'backend': who, 'wrong': f'features differ by {error:.1e}'})
     if len(rows) == 2 and not any('wrong' in row for row in rows):
         rows[0]['times_loop'] = [rows[1]['forward_ms'] / rows[0]['forward_ms']]
         rows[0]['memory_of_loop'] = rows[0]['forward_mib'] / rows[1]['forward_mib']
