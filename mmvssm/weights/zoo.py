@@ -53,7 +53,8 @@ def page(measured: Mapping[str, tuple[float, float]]) -> str:
 def _family(measured: Mapping, title: str, prefix: str, paper: str, repository: str, about: str) -> str:
     """One section: variants with ImageNet results, then detectors and segmentors, then notes."""
     names = sorted(
-        (n for n in measured if n.startswith(prefix)), key=lambda n: (n.partition('_')[0], measured[n][0], n)
+        (n for n in measured if n.startswith(prefix)),
+        key=lambda n: (n.partition('_')[0], round(measured[n][0], 2), n),  # as many digits as the page shows
     )
     found = [r for name in names for r in results(name)]
     source = f'[{repository}](https://github.com/{repository})'
