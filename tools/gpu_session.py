@@ -184,7 +184,9 @@ def tune(session: Session) -> None:
     from mmvssm.kernels.selective_scan import triton_op
 
     for (kernel, states), tiles in triton_op.TILES.items():
-        model = VMAMBA if states == 1 else LOCALVMAMBA
+        model = next((m for m in (VMAMBA, LOCALVMAMBA) if m['N'] == states), None)
+        if model is None:
+            continue  # tiles that neither model runs
         times = []
         for tile in list(tiles):
             triton_op.TILES[kernel, states] = [tile]
@@ -203,7 +205,8 @@ def mamba_ssm_scan():
 
     def scan(x, dt, A, B, C, D=None, dt_bias=None, *, dt_weight=None, orders, merge=True, out_dtype=None, **_):
         K, d, _ = A.shape
-        delta = scans.read_each(torch.einsum('blkr,kdr->blkd', dt, dt_weight.to(dt.dtype)), orders)
+        delta = dt if dt_weight is None else torch.einsum('blkr,kdr->blkd', dt, dt_weight.to(dt.dtype))
+        delta = scans.read_each(delta, orders)
         u, low = scans.read(x, orders), [scans.read_each(t, orders) for t in (B, C)]
         u, delta, B, C = (t.transpose(2, 3).contiguous() for t in (u, delta, *low))  # (b, K, d or N, S)
         parameters = [t.float().flatten(0, 1) for t in (A, D, dt_bias)]

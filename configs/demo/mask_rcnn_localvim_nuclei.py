@@ -1,6 +1,6 @@
-"""The nuclei recipe of mask_rcnn_localvmamba_nuclei.py with a small LocalVim, from scratch."""
+"""The nuclei recipe and the necks of mask_rcnn_vil_nuclei.py with a small LocalVim, from scratch."""
 
-_base_ = ['./mask_rcnn_localvmamba_nuclei.py']
+_base_ = ['./mask_rcnn_vil_nuclei.py']
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -13,14 +13,4 @@ model = dict(
         features='residual',
         out_indices=(0, 1, 2, 3),
     ),
-    neck=[
-        dict(type='mmvssm.RescalePyramid', in_channels=64, patch_size=8),
-        dict(
-            type='FPN',
-            in_channels=[64, 64, 64, 64],
-            out_channels=64,
-            num_outs=5,
-            norm_cfg=dict(type='GN', num_groups=8),
-        ),
-    ],
 )

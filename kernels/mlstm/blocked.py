@@ -67,10 +67,9 @@ def backward(
         dy = torch.cat([dh[:, part] * scale[:, part, :, None], d_normaliser[:, part, :, None].to(dtype)], -1)
         dy = dy.transpose(1, 2)  # (b, heads, L, dh + 1)
         d_scores = dy @ c.v1.mT * c.weights
-        own = d_scores.diagonal(dim1=-2, dim2=-1)[
-            ..., None
-        ].clone()  # a token's score with itself: no forget gate in it
-        d_scores.diagonal(dim1=-2, dim2=-1).zero_()
+        diagonal = d_scores.diagonal(dim1=-2, dim2=-1)  # a token's score with itself: no forget gate in it
+        own = diagonal[..., None].clone()
+        diagonal.zero_()
         d_q, d_k = d_scores @ c.k, d_scores.mT @ c.q
         d_v = torch.mul(c.q @ c.k.mT, c.weights, out=d_scores).mT @ dy[..., :-1]
         crossing = 0.0  # sum over the pairs of tokens that the chunk's end stands between: <C, dC>

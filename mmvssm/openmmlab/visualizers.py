@@ -102,10 +102,12 @@ def paint_instances(image: np.ndarray, instances, names, colours) -> Image.Image
     for number, (box, label) in enumerate(zip(boxes, labels)):
         colour = tuple(int(c) for c in colours[label])
         draw.rectangle([float(v) * scale for v in box], outline=colour, width=2)
-        name = [names[label]] if len(names) > 1 else []  # one class needs no name, which would hide small objects
-        text = ' '.join(name + ([f'{float(instances.scores[number]):.2f}'] if 'scores' in instances else []))
-        corner = (float(box[0]) * scale + 2, max(0.0, float(box[1]) * scale - 13))
-        if text:
+        words = [names[label]] if len(names) > 1 else []  # one class needs no name, which would hide small objects
+        if 'scores' in instances:
+            words.append(f'{float(instances.scores[number]):.2f}')
+        if words:
+            text = ' '.join(words)
+            corner = (float(box[0]) * scale + 2, max(0.0, float(box[1]) * scale - 13))
             draw.rectangle(draw.textbbox(corner, text, font=font), fill=colour)
             draw.text(corner, text, fill=(0, 0, 0), font=font)
     return canvas

@@ -2,17 +2,17 @@
 
 import warnings
 
+import onnxruntime
 import pytest
 import torch
 
-from mmvssm.backbones import create_model
+from mmvssm import create_model, list_models
 
-FAMILIES = ('vmamba', 'localvmamba', 'efficientvmamba', 'heracles', 'localvim', 'vil', 'vim')
+MODELS = [name for name in list_models() if name.startswith('test_')]
 SIZES = [(64, 96), (72, 56)]
 
 
 def _run_onnx(model, image, path) -> list[torch.Tensor]:
-    onnxruntime = pytest.importorskip('onnxruntime')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         torch.onnx.export(model, (image,), dynamo=True, verbose=False).save(path)
@@ -22,10 +22,10 @@ def _run_onnx(model, image, path) -> list[torch.Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize('size', SIZES, ids='{0[0]}x{0[1]}'.format)
-@pytest.mark.parametrize('family', FAMILIES)
-def test_onnxruntime_agrees(family, size, tmp_path):
+@pytest.mark.parametrize('name', MODELS)
+def test_onnxruntime_agrees(name, size, tmp_path):
     torch.manual_seed(0)
-    model = create_model(f'test_{family}', features_only=True).eval()
+    model = create_model(name, features_only=True).eval()
     image = torch.randn(1, 3, *size)
     with torch.no_grad():
         expected = model(image)
@@ -36,10 +36,10 @@ def test_onnxruntime_agrees(family, size, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('family', FAMILIES)
-def test_exported_program_agrees_and_holds_no_custom_operator(family):
+@pytest.mark.parametrize('name', MODELS)
+def test_exported_program_agrees_and_holds_no_custom_operator(name):
     torch.manual_seed(0)
-    model = create_model(f'test_{family}', features_only=True).eval()
+    model = create_model(name, features_only=True).eval()
     image = torch.randn(1, 3, 72, 56)
     with torch.no_grad():
         program = torch.export.export(model, (image,))

@@ -1,19 +1,14 @@
 """`tools/eval_imagenet.py` on a generated folder of images whose right answers are known."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from mmvssm import create_model, weights
+from tests.tools.load import load
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'eval_imagenet.py'
-spec = importlib.util.spec_from_file_location('eval_imagenet_tool', TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+tool = load('eval_imagenet')
 
 IMAGES = {f'n{i:08d}': i + 1 for i in range(7)}  # class folder -> number of images, 28 in all
 

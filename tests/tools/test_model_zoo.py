@@ -1,18 +1,14 @@
 """`tools/model_zoo.py` and the page that it writes."""
 
-import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 
 from mmvssm import list_models, weights
 from mmvssm.weights import zoo
+from tests.tools.load import load
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'model_zoo.py'
-spec = importlib.util.spec_from_file_location('model_zoo_tool', TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+tool = load('model_zoo')
 
 NAMES = [name for name in list_models() if not name.startswith('test_')]
 PAGE = zoo.page(dict.fromkeys(NAMES, (1.0, 2.0)))

@@ -1,18 +1,14 @@
 """`tools/weights.py`: each command on files made here."""
 
-import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 import torch
 
 from mmvssm import create_model, weights
+from tests.tools.load import load
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'weights.py'
-spec = importlib.util.spec_from_file_location('weights_tool', TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+tool = load('weights')
 
 
 def run(capsys, *args):

@@ -1,8 +1,5 @@
 """One official-format checkpoint a model, built from a golden case's names, goes every way that weights go."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -10,6 +7,7 @@ from mmvssm import create_model
 from mmvssm.openmmlab.backbones import build
 from mmvssm.weights.convert import same
 from tests.golden_cases import ROOT, Case
+from tests.tools.load import load
 
 CASES = [Case(path) for path in sorted(ROOT.glob('*/*.json'))]
 
@@ -23,21 +21,7 @@ def is_classifier(case):
 
 # one case of each variant and layout
 CLASSIFIERS = {(case.spec['model'], 'legacy' in str(case)): case for case in CASES if is_classifier(case)}
-TYPES = dict(
-    efficientvmamba='EfficientVMamba',
-    heracles='Heracles',
-    localvim='LocalVim',
-    localvmamba='LocalVMamba',
-    vil='VisionLSTM',
-    vil2='VisionLSTM',
-    vim='Vim',
-    vmamba='VMamba',
-    vmambav0='VMamba',
-)
-
-spec = importlib.util.spec_from_file_location('weights_tool', Path(__file__).parents[2] / 'tools' / 'weights.py')
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+tool = load('weights')
 
 
 @pytest.mark.slow
@@ -60,7 +44,7 @@ def test_an_official_checkpoint(case, tmp_path, capsys):
 
     backbone = build(
         dict(
-            type=TYPES[name.split('_')[0]],
+            type=type(model).__name__,
             arch=name,
             init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'x.pth')),
         )
