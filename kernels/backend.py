@@ -77,14 +77,17 @@ def resolve(op: str, tensor: Tensor, backend: str | None, available: dict[str, s
     Args:
         op: name of the operator, for messages.
         tensor: decides the device.
-        backend: what the caller asked for; None is `default_backend()`.
+        backend: what the caller asked for; None is `default_backend()`, or 'auto' where that is a kernel that this
+            operator has none of (mLSTM on CPUs is matrix products, there is no numba kernel).
         available: what this operator has: name -> '' where it can run here and now, else the reason why not.
 
     Raises:
         ValueError: the backend is unknown, this operator has none of that name, or it cannot run.
     """
-    backend = default_backend() if backend is None else check_backend(backend)
-    if backend == 'auto':
+    if backend is None:
+        backend = default_backend()
+        backend = backend if backend in available else 'auto'
+    if check_backend(backend) == 'auto':
         return _fastest(op, tensor, available)
     if backend not in available:
         raise ValueError(f'backend={backend!r}: {op} has no such backend; allowed: auto, {", ".join(available)}')

@@ -6,11 +6,18 @@ import pytest
 import torch
 
 from mmvssm.backbones import create_model, load_weights
+from mmvssm.kernels import use_backend
 from tests.golden_cases import ROOT, find_cases
 
 CASES = find_cases()
 MODELS = [case for case in CASES if not case.is_operator]
 OPERATORS = [case for case in CASES if case.is_operator]
+
+
+@pytest.fixture(params=['auto', *(pytest.param(name, marks=pytest.mark.slow) for name in ('blocked', 'reference'))])
+def backend(request):
+    with use_backend(request.param):
+        yield request.param
 
 
 def official(case):
@@ -54,7 +61,7 @@ def test_there_are_cases():
 
 
 @pytest.mark.parametrize('case', MODELS, ids=str)
-def test_model(case):
+def test_model(case, backend):
     torch.manual_seed(0)
     model = build(case)
     gradients = [name for name in case.spec['outputs'] if name.startswith('grad')]
@@ -69,7 +76,7 @@ def test_model(case):
 
 
 @pytest.mark.parametrize('case', OPERATORS, ids=str)
-def test_operator(case):
+def test_operator(case, backend):
     outputs = official(case).run_op(case)
     assert set(outputs) == set(case.spec['outputs'])
     wrong = [message for name, value in outputs.items() if (message := case.check(name, value))]

@@ -30,6 +30,11 @@ def test_call_outranks_context_outranks_environment(monkeypatch):
     assert resolve('op', CPU, None, EVERYWHERE) == 'reference'
 
 
+def test_a_default_that_an_operator_lacks_leaves_the_choice_to_it(monkeypatch):
+    monkeypatch.setenv('MMVSSM_BACKEND', 'numba')
+    assert resolve('op', CPU, None, {'blocked': '', 'reference': ''}) == 'blocked'
+
+
 def test_contexts_nest_and_a_plain_call_stays():
     with use_backend('numba'):
         use_backend('blocked')

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1'}
 
 
-def run(*command, code=0) -> None:
-    result = subprocess.run([sys.executable, '-m', *map(str, command)], cwd=ROOT, env=ENVIRONMENT, capture_output=True)
+def run(*command, code=0, **variables) -> None:
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', **variables}
+    result = subprocess.run([sys.executable, '-m', *map(str, command)], cwd=ROOT, env=environment, capture_output=True)
     assert result.returncode == code, result.stderr.decode()
 
 
@@ -43,6 +43,13 @@ def test_a_killed_and_resumed_run_has_the_same_losses(whole, tmp_path):
     resumed = losses(tmp_path)[len(died) :]
     assert died[:10] + resumed == losses(whole)
     assert torch.equal(parameters(tmp_path), parameters(whole))
+
+
+@pytest.mark.parametrize('backend', ['blocked', 'reference'])
+def test_every_backend_trains_alike(backend, whole, tmp_path):
+    run('tests.openmmlab.trainee', tmp_path, MMVSSM_BACKEND=backend)
+    found, expected = (torch.tensor([loss for _, loss in losses(folder)]) for folder in (tmp_path, whole))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_two_processes_train_as_one_does_on_the_same_global_batch(whole, tmp_path):
