@@ -7,6 +7,7 @@ without renaming. `features_only=True` builds the dense-prediction form: no head
 from collections.abc import Iterator, Sequence
 
 import torch
+import torch.fx
 from timm.models._features import FeatureInfo
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -40,6 +41,11 @@ def resolve_indices(out_indices, num_outputs: int, field: str = 'out_indices') -
     if list(indices) != sorted(set(indices)) or not indices:
         raise ValueError(f'{field}={tuple(out_indices)} must name at least one map, ascending, each once')
     return indices
+
+
+def is_symbolic(size) -> bool:
+    """Whether a size is a symbol of a trace (torch.compile, torch.fx), on which Python cannot branch."""
+    return torch.compiler.is_compiling() or isinstance(size, torch.fx.Proxy)
 
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:
@@ -112,6 +118,12 @@ class Backbone(nn.Module):
         """Parameters that no published recipe means to decay: state matrices, skips, dt biases."""
         leaves = ('A_logs', 'A_log', 'A_b_log', 'Ds', 'D', 'D_b', 'dt_projs_bias')
         return {n for n, _ in self.named_parameters() if n.rsplit('.', 1)[-1].startswith(leaves)}
+
+    def __prepare_scriptable__(self):
+        raise NotImplementedError(
+            'TorchScript cannot hold these models, whose scan orders follow from the image size in Python; '
+            'torch.export, torch.compile and torch.fx can'
+        )
 
     def freeze_groups(self) -> Iterator[list[nn.Module | nn.Parameter]]:
         """Stem first, then one group for every stage (or block of a plain model)."""

@@ -16,6 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from mmvssm import weights
 
+from ._base import HierarchicalBackbone, check_choice
+
 _logger = logging.getLogger('mmvssm')
 _entrypoints: dict[str, Callable] = {}
 
@@ -47,11 +49,12 @@ def register_variant(cls: type) -> Callable:
 def _timm_cfg(cls: type, name: str) -> dict:
     """timm's description of a variant: its published weights and how images were prepared for them."""
     published = weights.default_checkpoint(name)
+    images = weights.evaluation(name)
     return dict(
         url=published.url if published else '',
         num_classes=1000,
-        pool_size=None,
-        **weights.evaluation(name),
+        pool_size=tuple(n // 32 for n in images['input_size'][1:]) if issubclass(cls, HierarchicalBackbone) else None,
+        **images,
         first_conv=cls.first_conv,
         classifier=cls.classifier_name,
         license=published.license if published else None,
@@ -59,6 +62,8 @@ def _timm_cfg(cls: type, name: str) -> dict:
 
 
 def _build(cls: type, name: str, pretrained, cache_dir, kwargs: dict) -> nn.Module:
+    # timm's name for features out of `forward_intermediates`, the one way that there is here
+    check_choice('feature_cls', kwargs.pop('feature_cls', 'getter'), ('getter',))
     _reject_unknown(cls, name, kwargs)
     model = cls(**kwargs)
     model.variant = name

@@ -8,12 +8,14 @@ token count, so any size works; tables learned for another grid are resized.
 from collections.abc import Sequence
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._base import Backbone, check_choice, resolve_indices
+from ._base import Backbone, check_choice, is_symbolic, resolve_indices
 
 Grid = tuple[int, int]
+torch.fx.wrap('resize_table')  # it branches on sizes: a node of a graph, not traced
 
 
 def to_pair(value: int | Sequence[int], field: str) -> Grid:
@@ -73,7 +75,7 @@ class TableResizer:
         self._made: dict[str, tuple] = {}
 
     def __call__(self, name: str, table: Tensor, old: Grid, new: Grid) -> Tensor:
-        if torch.compiler.is_compiling() or table.device.type != 'cpu' or type(table.data) is not Tensor:
+        if is_symbolic(new[0]) or table.device.type != 'cpu' or type(table.data) is not Tensor:
             return resize_table(table, old, new)
         if tuple(old) == tuple(new) or (table.requires_grad and torch.is_grad_enabled()):
             return resize_table(table, old, new)

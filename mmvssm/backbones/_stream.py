@@ -8,13 +8,14 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
 
 from mmvssm.kernels import selective_scan
 
-from ._base import check_choice, drop_path_rates
+from ._base import check_choice, drop_path_rates, is_symbolic
 from ._layers import inverse_softplus_dt
 from ._plain import Grid, PlainBackbone, TableResizer, grid_size, pad_image, resize_table, square_grid, to_pair
 
@@ -22,6 +23,8 @@ DT_INITS = ('published', 'mamba')
 FEATURES = ('mixer', 'residual')
 POOLS = ('avg', 'last', 'max', '')
 CLASS_TOKENS = (None, 'middle', 'first', 'both')
+torch.fx.wrap('pad_image')  # these branch on sizes and dtypes: nodes of a graph, not traced
+torch.fx.wrap('widen')
 
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool = False) -> Tensor:
@@ -83,6 +86,11 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn adjacent channels (a, b) of x (..., L, C) to (a cos - b sin, b cos + a sin)."""
     a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
     return x * cos.to(x.dtype) + torch.stack([-b, a], dim=-1).flatten(-2) * sin.to(x.dtype)
+
+
+def widen(x: Tensor) -> Tensor:
+    """x in float32 at least."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def class_positions(num_patches: int, where: str | None) -> tuple[int, ...]:
@@ -280,7 +288,7 @@ class StreamBackbone(PlainBackbone):
 
     def positions(self, grid: Grid) -> Tensor:
         """The position embedding of a sequence over `grid`, (1, L, C); class tokens keep their own rows."""
-        if not torch.compiler.is_compiling() and grid == self.grid:
+        if not is_symbolic(grid[0]) and grid == self.grid:
             return self.pos_embed
         patches, tokens = split_class(self.pos_embed, self.grid[0] * self.grid[1], self.class_token)
         return join_class(self._resize('pos_embed', patches, self.grid, grid), tokens, self.class_token)
@@ -303,7 +311,7 @@ class StreamBackbone(PlainBackbone):
 
     def _wide(self, stream: Tensor) -> Tensor:
         """The stream is float32 at least, whatever autocast does."""
-        return stream.float() if self.residual_in_fp32 and stream.dtype != torch.float64 else stream
+        return widen(stream) if self.residual_in_fp32 else stream
 
     def _turn(self, x: Tensor, tables) -> Tensor:
         """Rotate the patches of a sequence; class tokens have no place and stay."""
@@ -334,7 +342,7 @@ class StreamBackbone(PlainBackbone):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """(B, L, C) -> logits (B, num_classes) of the class token or pooled tokens, or the pooled features."""
-        if self.class_token is not None:
+        if self.class_token is not None and self.global_pool:
             at = class_positions(x.shape[1] - len(self._class_names()), self.class_token)
             x = torch.stack([x[:, p] for p in at]).mean(dim=0)
         elif self.global_pool == 'avg':

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm import scans
@@ -36,6 +37,7 @@ def lattice_linear(x: Tensor, weight: Tensor) -> Tensor:
     return out.flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
 
+@register_notrace_module
 class AtrousSS2D(DirectionalScan):
     """Selective scan of a (B, H, W, C) map on four sub-lattices of step 2 (ES2D, section 4.1 of the paper).
 

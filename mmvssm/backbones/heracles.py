@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp, trunc_normal_
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm.kernels import resize_spectral_weight, spectral_filter
@@ -20,6 +21,7 @@ from mmvssm.weights import CheckpointError
 from ._base import HierarchicalBackbone, check_choice, drop_path_rates
 from ._factory import register_variant
 
+POOLS = ('token', '')
 EPS = 1e-6  # of every LayerNorm but those of the stem and the downsampling
 
 
@@ -69,6 +71,7 @@ class LocalBranch(nn.Module):
         self.conv = depthwise(dim)
 
 
+@register_notrace_module
 class SpectralMixer(nn.Module):
     """First half of the channels: 3x3 convolution; second half: spectral filter. The outputs alternate.
 
@@ -95,6 +98,7 @@ class SpectralMixer(nn.Module):
         return f'size={tuple(self.weight.shape[1:])}, transform={self.transform!r}, resize={self.resize!r}'
 
 
+@register_notrace_module
 class Attention(nn.Module):
     """Multi-head attention of `query` (B, M, C) over `x` (B, N, C)."""
 
@@ -116,6 +120,7 @@ class Attention(nn.Module):
         return z.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
+@register_notrace_module
 class SelfAttention(Attention):
     """Attention among all positions of a (B, H, W, C) map."""
 
@@ -191,7 +196,7 @@ class Heracles(HierarchicalBackbone):
         spectral_resize: 'linear', 'trig' or 'index', see :func:`mmvssm.kernels.resize_spectral_weight`.
         token_label: a second head on every token of the last stage; logits add half of its largest (Token labelling,
             arXiv 2104.10858). :meth:`forward_token_labels` gives both heads' outputs for its loss.
-        drop_path_rate, num_classes, in_chans: as in timm.
+        drop_path_rate, num_classes, in_chans: as in timm; global_pool: 'token' or '' (logits per token).
         features_only, out_indices: the dense-prediction form. Maps 0 to 2 are normed in the main path.
         out_norms: norm the last map too (`norm4`, which token labelling trained on these tokens).
     """
@@ -215,6 +220,7 @@ class Heracles(HierarchicalBackbone):
         drop_path_rate: float = 0.0,
         num_classes: int = 1000,
         in_chans: int = 3,
+        global_pool: str = 'token',
         features_only: bool = False,
         out_indices: int | Sequence[int] | None = None,
         out_norms: bool = True,
@@ -259,7 +265,7 @@ class Heracles(HierarchicalBackbone):
             self.post_network = nn.ModuleList([ClassBlock(embed_dims[-1], num_heads[-1], mlp_ratios[-1])])
             # a file with the second head fits a model without it
             self.fresh_prefixes = () if token_label else ('aux_head.',)
-            self.reset_classifier(num_classes)
+            self.reset_classifier(num_classes, global_pool)
         self.apply(init_weights)
 
     def _stage(self, name: str, i: int) -> nn.Module:
@@ -290,12 +296,14 @@ class Heracles(HierarchicalBackbone):
         return self._stage('norm', self.num_stages - 1)(tokens)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(B, 1 + N, C), normed -> logits (B, num_classes), or the class token (B, C)."""
-        token = x[:, 0]
+        """(B, 1 + N, C), normed -> logits (B, num_classes), or the class token (B, C); of all where none is pooled."""
+        token = x[:, 0] if self.global_pool else x
         if pre_logits:
             return token
         logits = self.head(token)
-        return logits if self.aux_head is None else logits + 0.5 * self.aux_head(x[:, 1:]).amax(dim=1)
+        if self.aux_head is None or not self.global_pool:
+            return logits
+        return logits + 0.5 * self.aux_head(x[:, 1:]).amax(dim=1)
 
     def forward_token_labels(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images -> logits of the class token (B, num_classes) and of every token (B, N, num_classes), row-major."""
@@ -308,9 +316,10 @@ class Heracles(HierarchicalBackbone):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put fresh heads for `num_classes` (0: none) in place; pooling is the class token's."""
-        if global_pool not in (None, 'token'):
-            raise ValueError(f"global_pool={global_pool!r} is not supported; allowed: 'token'")
+        """Put fresh heads for `num_classes` (0: none) in place."""
+        if global_pool is not None:
+            check_choice('global_pool', global_pool, POOLS)
+            self.global_pool = global_pool
         self.num_classes = num_classes
         like = self.post_network[0].norm1.weight
         heads = [nn.Linear(self.num_features, num_classes).to(like) for _ in range(2 if num_classes else 0)]

@@ -12,6 +12,7 @@ from functools import reduce
 import torch
 import torch.nn.functional as F
 from timm.layers import trunc_normal_
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm import scans
@@ -54,6 +55,7 @@ class SearchWeights(nn.Module):
         return (F.layer_norm(y, y.shape[-1:]) * share).sum(dim=2)
 
 
+@register_notrace_module
 class MultiMamba(Directions):
     """K Mamba branches on one input projection: read, convolve, scan, write back, gate; the sum is projected out.
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm import scans
@@ -56,6 +57,7 @@ class MultiScan(nn.Module):
         return (F.layer_norm(y, y.shape[-1:]) * share).sum(dim=2)
 
 
+@register_notrace_module
 class LocalSS2D(DirectionalScan):
     """Selective scan of a (B, H, W, C) map along the layer's own directions; None means all eight, searchable."""
 

@@ -8,8 +8,10 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from timm.layers import DropPath, trunc_normal_
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm.kernels import mlstm
@@ -23,8 +25,10 @@ CONV_KINDS = ('2d', 'causal1d')
 POOLS = ('bilateral_flatten', 'bilateral_avg', '')
 FEATURES = ('stream', 'normed')
 INITS = ('original', 'original-fixed')
+torch.fx.wrap('pad_image')  # it branches on sizes: a node of a graph, not traced
 
 
+@register_notrace_module
 class ResidualGainNorm(nn.Module):
     """LayerNorm with gain 1 + weight over the last dim, in groups of their own statistics; weight starts at 0."""
 
@@ -122,6 +126,7 @@ class MLSTMCell(nn.Module):
         return self.outnorm(mlstm(q, k, v, igate, fgate, reverse=self.reverse).flatten(2))
 
 
+@register_notrace_module
 class ViLLayer(nn.Module):
     """Up-projection, convolution, mLSTM, gate, down-projection: what a block adds to the stream."""
 
@@ -181,6 +186,7 @@ class PatchEmbed(nn.Module):
         return self.proj(x).permute(0, 2, 3, 1)
 
 
+@register_notrace_module
 class PositionEmbedding(nn.Module):
     """A learned table (1, h, w, C), resized (bicubic) where the tokens have another grid."""
 

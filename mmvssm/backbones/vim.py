@@ -8,8 +8,10 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from timm.layers import lecun_normal_, trunc_normal_
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm import scans
@@ -29,8 +31,10 @@ from ._stream import (
 )
 
 LAST_FEATURES = ('mixer', 'add', 'norm')
+torch.fx.wrap('rotation_tables')  # it computes with sizes: a node of a graph, not traced
 
 
+@register_notrace_module
 class BiMamba(Directions):
     """Two Mamba branches on one input projection, one for each reading direction; their sum is gated and projected out.
 
@@ -188,7 +192,9 @@ class Vim(StreamBackbone):
 
     def rope_tables(self, grid: Grid) -> tuple[Tensor, Tensor]:
         """Computed for the grid at hand, each side stretched to the pre-training grid."""
-        return rotation_tables(grid, self.embed_dim, self.pretrained_grid, self.patch_embed.proj.weight.device)
+        device = self.patch_embed.proj.weight.device
+        cos, sin = rotation_tables(grid, self.embed_dim, self.pretrained_grid, device)
+        return cos, sin
 
     def tap(self, i: int, state, grid: Grid) -> Tensor:
         """The map of block i, see `features` and `last_feature`."""

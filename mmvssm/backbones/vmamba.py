@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp, trunc_normal_
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm import scans
@@ -83,6 +84,7 @@ def make_out_norm(kind: str, dim: int) -> nn.Module:
     )[kind]()
 
 
+@register_notrace_module
 class SS2D(DirectionalScan):
     """2-D selective scan of a (B, H, W, C) map: project, mix locally, scan four ways, norm, gate, project."""
 

@@ -5,6 +5,7 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 from torchvision.models.detection.backbone_utils import FeaturePyramidNetwork
+from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from mmvssm import list_models
 
@@ -57,17 +58,27 @@ def test_backward_reaches_every_parameter(name):
     assert not [n for n, p in model.named_parameters() if p.grad is None]
 
 
-def test_unpooled_and_headless_forms(name):
-    """timm's `reset_classifier(0, '')`, then `forward` and `forward_features` give unpooled features."""
+def test_pooled_and_unpooled_features(name):
     model = timm.create_model(name, num_classes=5).eval()
-    x = torch.randn(1, 3, 64, 64)
+    x = torch.randn(1, *model.default_cfg['input_size'])
     with torch.no_grad():
         features = model.forward_features(x)
+        pooled = model.forward_head(features, pre_logits=True)
+        assert pooled.shape == (1, model.head_hidden_size)
         model.reset_classifier(0)
-        pooled = model(x)
+        torch.testing.assert_close(model(x), pooled)
+        model.reset_classifier(0, '')
+        assert model(x).shape[:-1] == features.shape[:-1]
     assert features.shape[-1] == model.num_features
-    assert pooled.shape == (1, model.head_hidden_size)
     assert model.num_classes == 0
+    if features.ndim == 4:
+        assert tuple(features.shape[1:3]) == model.default_cfg['pool_size']
+
+
+def test_unpooled_from_the_start(name):
+    model = timm.create_model(name, num_classes=0, global_pool='').eval()
+    with torch.no_grad():
+        assert model(torch.randn(1, 3, 64, 64)).ndim > 2
 
 
 def test_headless_from_the_start_is_the_reset_form(name):
@@ -103,6 +114,48 @@ def test_intermediates_match_the_feature_model(name):
         torch.testing.assert_close(final, model.forward_features(x))
         torch.testing.assert_close(last[0], maps[-1])
     assert [m.shape[1] for m in maps] == [row['num_chs'] for row in model.feature_info]
+
+
+def test_features_through_timms_getter(name):
+    model = timm.create_model(name, features_only=True, feature_cls='getter')
+    assert len(model.feature_info.channels()) == len(model.out_indices)
+    with pytest.raises(ValueError, match="feature_cls='hook' is not supported; allowed: getter"):
+        timm.create_model(name, features_only=True, feature_cls='hook')
+
+
+def traced(model):
+    """The model as a graph, the way that timm and torchvision trace one; the graph's output is its last node."""
+    options = dict(
+        leaf_modules=timm.models.get_notrace_modules(),
+        autowrap_functions=timm.models.get_notrace_functions(),
+        param_shapes_constant=True,
+    )
+    train, evaluate = get_graph_node_names(model, tracer_kwargs=options)
+    nodes = dict(train_return_nodes=[train[-1]], eval_return_nodes=[evaluate[-1]])
+    graph = create_feature_extractor(model, **nodes, tracer_kwargs=options)
+    return graph, lambda x: next(iter(graph(x).values()))
+
+
+def test_graph_is_the_same_function_at_any_size(name):
+    model = timm.create_model(name, num_classes=5).eval()
+    _, graph = traced(model)
+    with torch.inference_mode():
+        for size in ((64, 64), (72, 56)):
+            x = torch.randn(1, 3, *size)
+            assert torch.equal(graph(x), model(x))
+
+
+def test_graph_trains(name):
+    model = timm.create_model(name, num_classes=5).train()
+    graph, run = traced(model)
+    run(torch.randn(2, 3, 64, 64)).mean().backward()
+    assert sum(p.numel() for p in graph.parameters()) == sum(p.numel() for p in model.parameters())
+    assert not [n for n, p in graph.named_parameters() if p.grad is None]
+
+
+def test_torchscript_is_refused_with_what_works_instead(name):
+    with pytest.raises(NotImplementedError, match=r'TorchScript cannot.*torch\.export, torch\.compile'):
+        torch.jit.script(timm.create_model(name))
 
 
 @pytest.mark.parametrize('coarse', [False, True], ids=['fine', 'coarse'])
