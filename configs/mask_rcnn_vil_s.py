@@ -1,30 +1,14 @@
 """Mask R-CNN 1x with Vision-LSTM-S (ViL v2), COCO. Nothing was published for detection: this recipe is our own.
 
-The published segmentation taps and pyramid, an FPN on top, the 1x schedule of the other families, and the layer decay
-of the published ADE20K runs.
+The recipe of mask_rcnn_vil_t.py with the published drop path of this size.
 """
 
-_base_ = ['_base_/mask_rcnn_coco_1x.py']
+_base_ = ['./mask_rcnn_vil_t.py']
 pretrained = 'https://ml.jku.at/research/vision_lstm/download/vil2_small16_e400_in1k.th'
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='mmvssm.VisionLSTM',
-        arch='vil2_small',
-        img_size=1024,
-        out_indices=(7, 11, 15, 23),
-        out_norms=False,
-        drop_path_rate=0.05,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
-    ),
+    backbone=dict(arch='vil2_small', drop_path_rate=0.05, init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
     neck=[
         dict(type='mmvssm.RescalePyramid', in_channels=384),
         dict(type='FPN', in_channels=[384, 384, 384, 384], out_channels=256, num_outs=5),
     ],
-)
-optim_wrapper = dict(
-    type='AmpOptimWrapper',
-    dtype='bfloat16',
-    constructor='LayerDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(_delete_=True, layer_decay=0.65),
 )

@@ -1,18 +1,11 @@
 """UperNet with Heracles-C-L, ADE20K. No recipe, weights or segmentor were released.
 
-The nearest published recipe (VMamba's), without weight decay on norms, biases and spectral weights. It starts from
-scratch unless `model.backbone.pretrained` is given.
+The recipe of upernet_heracles_s.py with the paper's drop path for this size.
 """
 
-_base_ = ['_base_/upernet_ade20k_160k.py']
+_base_ = ['./upernet_heracles_s.py']
 model = dict(
-    backbone=dict(
-        type='mmvssm.Heracles',
-        arch='large',
-        out_indices=(0, 1, 2, 3),
-        drop_path_rate=0.3,
-    ),
+    backbone=dict(arch='large', drop_path_rate=0.3),
     decode_head=dict(in_channels=[96, 192, 384, 512]),
     auxiliary_head=dict(in_channels=384),
 )
-optim_wrapper = dict(constructor='LayerDecayOptimWrapperConstructor', paramwise_cfg=dict(_delete_=True))

@@ -1,34 +1,13 @@
 """UperNet with Vision-LSTM-B (ViL v2), ADE20K. Published: 48.6 mIoU, 49.6 multi-scale. No segmentor was released.
 
-The published recipe with mmseg's augmentation and test protocol: the authors squash test images to a square.
-Layer decay counts pairs of blocks. The head's inputs and batch norms are those of one GPU with 16 images.
+The recipe of upernet_vil_t.py with the published drop path of this size.
 """
 
-_base_ = ['_base_/upernet_ade20k_160k.py']
+_base_ = ['./upernet_vil_t.py']
 pretrained = 'https://ml.jku.at/research/vision_lstm/download/vil2_base16_e400_in1k.th'
 model = dict(
-    backbone=dict(
-        type='mmvssm.VisionLSTM',
-        arch='vil2_base',
-        img_size=512,
-        out_indices=(7, 11, 15, 23),
-        out_norms=False,
-        drop_path_rate=0.1,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
-    ),
-    neck=dict(type='mmvssm.RescalePyramid', in_channels=768),
+    backbone=dict(arch='vil2_base', drop_path_rate=0.1, init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
+    neck=dict(in_channels=768),
     decode_head=dict(in_channels=[768, 768, 768, 768], channels=384),
     auxiliary_head=dict(in_channels=768, channels=384),
 )
-optim_wrapper = dict(
-    type='AmpOptimWrapper',
-    dtype='bfloat16',
-    optimizer=dict(lr=5e-4, weight_decay=0.05),
-    constructor='LayerDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(_delete_=True, layer_decay=0.65),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1000),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=False, begin=1000, end=160000),
-]
-train_dataloader = dict(batch_size=16)

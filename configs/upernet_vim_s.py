@@ -3,32 +3,12 @@ was released. The published run started from older weights with rotary embedding
 The published layer-wise decay named parameters that do not exist, so it had no effect; here there is none.
 """
 
-_base_ = ['_base_/upernet_ade20k_160k.py']
+_base_ = ['./upernet_vim_t.py']
 pretrained = 'https://huggingface.co/hustvl/Vim-small-midclstok/resolve/main/vim_s_midclstok_80p5acc.pth'
 model = dict(
-    backbone=dict(
-        type='mmvssm.Vim',
-        arch='small',
-        img_size=512,
-        features='residual',
-        out_indices=(5, 11, 17, 23),
-        out_norms=False,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
-    ),
-    neck=dict(type='mmvssm.RescalePyramid', in_channels=384, norm_cfg=dict(type='SyncBN')),
+    backbone=dict(arch='small', features='residual', init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
+    neck=dict(in_channels=384),
     decode_head=dict(in_channels=[384, 384, 384, 384], channels=384),
     auxiliary_head=dict(in_channels=384),
-    test_cfg=dict(mode='slide', crop_size=(512, 512), stride=(341, 341)),
 )
-optim_wrapper = dict(
-    optimizer=dict(lr=1e-4, weight_decay=0.05),
-    constructor='LayerDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(_delete_=True),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', eta_min=0.0, power=1.0, by_epoch=False, begin=1500, end=60000),
-]
-train_dataloader = dict(batch_size=8)
-train_cfg = dict(max_iters=60000)
-auto_scale_lr = dict(base_batch_size=32)
+optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.05))
