@@ -3,20 +3,22 @@
 python tools/benchmark_kernels.py [--shapes core,vmamba_t_512] [--device cuda] [--threads 2] [--json F] [--plot F.png]
 
 `loop` is the scan as the published references write it: one step at a time over (batch, channels, length, states)
-tensors, after copying the map along each order, but with a backward pass linear in the length. `mamba_ssm` is timed
-where it imports (on a GPU).
+tensors, after copying the map along each order, but with a backward pass linear in the length; mLSTM's is its
+recurrence. Peers (mamba_ssm, mlstm_kernels, fla) are timed where they import, on a GPU.
 """
 
 import argparse
+import ctypes
 import json
 import platform
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from gpu_session import LIMITS, NAMES, mamba_ssm_scan
+from gpu_session import LIMITS, NAMES, mamba_ssm_scan, peers_of_mlstm
 
 from mmvssm import create_model, scans
 from mmvssm.backbones import _layers
@@ -126,6 +128,8 @@ def peak_mib(call, device) -> float:
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     if not Path('/proc/self/clear_refs').exists():
         return float('nan')
+    if hasattr(libc := ctypes.CDLL(None), 'malloc_trim'):
+        libc.malloc_trim(0)  # pages that earlier calls left would count as there
     Path('/proc/self/clear_refs').write_text('5')
 
     def status(field):
@@ -142,23 +146,31 @@ def floor_bytes(shape, size) -> int:
     return b * H * W * size * (2 * d + len(names) * ((rank or d) + 2 * N))
 
 
-def measure(name, run, tensors, orders, dtype, device) -> dict:
-    """Forward, forward + backward and their peak memory, or why there is no figure."""
-    failed = wrong(run, tensors, orders, dtype)
-    if failed:
-        return {'backend': name, 'wrong': failed}
+def measure(name, call, tensors, device) -> dict:
+    """Forward, forward + backward and their peak memory."""
     leaves = [None if z is None else z.detach().clone().requires_grad_() for z in tensors]
 
     def forward():
         with torch.no_grad():
-            run(*tensors, orders)
+            call(*tensors)
 
     def both():
-        y = run(*leaves, orders)
-        torch.autograd.grad(y, [z for z in leaves if z is not None], torch.ones_like(y))
+        y = call(*leaves)
+        torch.autograd.grad(y, [z for z in leaves if z is not None], torch.ones_like(y), allow_unused=True)
 
     figures = {'forward_ms': timed(forward, device), 'both_ms': timed(both, device)}
     return {'backend': name, **figures, 'forward_mib': peak_mib(forward, device), 'both_mib': peak_mib(both, device)}
+
+
+def compare(rows, floor, base='loop') -> list[dict]:
+    """Add to each row the rate at which `floor` bytes would move, and how many times as fast as `base` it is."""
+    right = [row for row in rows if 'wrong' not in row]
+    slow = next((row for row in right if row['backend'] == base), None)
+    for row in right:
+        row['floor_gb_s'] = floor / row['forward_ms'] / 1e6
+        if slow:
+            row['times_loop'] = [slow[k] / row[k] for k in ('forward_ms', 'both_ms')]
+    return rows
 
 
 def through(scan, **options):
@@ -175,45 +187,34 @@ def scan_rows(shape, args) -> list[dict]:
     b, H, W, d, N, _, names = shape
     if dtype == torch.float32 and b * H * W * d * N * len(names) <= LOOP_LIMIT and not args.no_loop:
         runs['loop'] = loop
-    rows = [measure(name, run, tensors, orders, dtype, args.device) for name, run in runs.items()]
-    base = next((row for row in rows if row['backend'] == 'loop' and 'wrong' not in row), None)
-    for row in rows:
-        if 'wrong' in row:
-            continue
-        row['floor_gb_s'] = floor_bytes(shape, tensors[0].element_size()) / row['forward_ms'] / 1e6
-        if base:
-            row['times_loop'] = [base[k] / row[k] for k in ('forward_ms', 'both_ms')]
-    return rows
+    rows = []
+    for name, run in runs.items():
+        failed = wrong(run, tensors, orders, dtype)
+        row = {'backend': name, 'wrong': failed} if failed else None
+        rows.append(row or measure(name, lambda *z, run=run: run(*z, orders), tensors, args.device))
+    return compare(rows, floor_bytes(shape, tensors[0].element_size()))
 
 
 def mlstm_rows(shape, args) -> list[dict]:
-    """mLSTM: forward against float64 `reference`, then times."""
+    """mLSTM beside its recurrence (`loop`) and the peers that import; fla's nearest operator is another function."""
     dtype = getattr(torch, args.dtype)
     torch.manual_seed(0)
     q, k, v = (torch.randn(*shape, dtype=dtype, device=args.device) for _ in range(3))
-    gates = [torch.randn(*shape[:3], dtype=dtype, device=args.device) + shift for shift in (0, 3)]
-    exact = mlstm(*(z[:, :512].double() for z in (q, k, v, *gates)), backend='reference')
+    tensors = [q, k, v, *(torch.randn(*shape[:3], dtype=dtype, device=args.device) + shift for shift in (0, 3))]
+    runs = {backend: partial(mlstm, backend=backend) for backend in ('triton', 'blocked')}
+    if args.device == 'cuda':
+        runs |= peers_of_mlstm()
+    else:
+        del runs['triton']
+    if not args.no_loop:
+        runs['loop'] = partial(mlstm, backend='reference')
+    exact = mlstm(*(z.double() for z in tensors), backend='blocked')
     rows = []
-    for backend in (('triton',) if args.device == 'cuda' else ()) + ('blocked',):
-        leaves = [z.clone().requires_grad_() for z in (q, k, v, *gates)]
-        y = mlstm(*leaves, backend=backend)
-        error = ((y[:, :512].double() - exact).norm() / exact.norm()).item()
-        if not error <= {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 8e-3}[dtype]:
-            rows.append({'backend': backend, 'wrong': f'y {error:.1e}'})
-            continue
-
-        def forward(backend=backend):
-            with torch.no_grad():
-                mlstm(q, k, v, *gates, backend=backend)
-
-        def both(backend=backend, leaves=leaves):
-            out = mlstm(*leaves, backend=backend)
-            torch.autograd.grad(out, leaves, torch.ones_like(out))
-
-        figures = {'forward_ms': timed(forward, args.device), 'both_ms': timed(both, args.device)}
-        memory = {'forward_mib': peak_mib(forward, args.device), 'both_mib': peak_mib(both, args.device)}
-        rows.append({'backend': backend, **figures, **memory})
-    return rows
+    for name, run in runs.items():
+        error = ((run(*tensors).double() - exact).norm() / exact.norm()).item() if not name.startswith('fla') else 0.0
+        row = {'backend': name, 'wrong': f'y {error:.1e}'} if not error <= 10 * LIMITS[dtype][0] else None
+        rows.append(row or measure(name, run, tensors, args.device))
+    return compare(rows, sum(z.nbytes for z in (*tensors, v)))
 
 
 def as_published(x, dt, A, B, C, D, dt_bias, *, dt_weight, orders, merge=True, out_dtype=None, **_):

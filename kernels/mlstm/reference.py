@@ -14,9 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NEVER = (
-    -1e30
-)  # the exponent of what has not happened: exp gives 0, and it is finite so that differences of two of them are
+# the exponent of what has not happened: exp gives 0, and it is finite so that differences of two of them are
+NEVER = -1e30
 
 
 def mlstm_recurrent(

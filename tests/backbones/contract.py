@@ -187,6 +187,13 @@ class BackboneContract:
             assert all(m.isfinite().all() for m in model(self.images(channels=in_chans)))
         load_weights(model, self.classifier().state_dict(), log=False)
 
+    def test_gray_images_mean_what_three_equal_channels_do(self):
+        colour, gray, x = self.features(), self.features(in_chans=1), self.images(channels=1)
+        load_weights(gray, colour.state_dict(), log=False)
+        with torch.no_grad():
+            for a, b in zip(gray(x), colour(x.expand(-1, 3, -1, -1))):
+                torch.testing.assert_close(a, b, rtol=0, atol=self.tolerance * float(b.abs().max()))
+
     def test_group_matcher_covers_every_parameter_in_order(self):
         from timm.models._manipulate import group_parameters
 
