@@ -67,7 +67,8 @@ def localvim(case: dict, **extra) -> LocalVim:
     if if_cls_token and not middle:
         raise NotImplementedError('a class token in front fails in the official scan')
     kwargs = take(kwargs, LOCALVIM, WITHOUT_EFFECT)
-    kwargs['global_pool'] = POOLS[kwargs['global_pool']]
+    # with a class token the official class ignores the pooling
+    kwargs['global_pool'] = 'avg' if if_cls_token else POOLS[kwargs['global_pool']]
     return LocalVim(class_token='middle' if if_cls_token else None, **kwargs, **extra)
 
 

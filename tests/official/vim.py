@@ -86,7 +86,10 @@ def classifier(kwargs: dict, base: dict) -> Vim:
     tokens = {name: kwargs.pop(name) for name in ('if_cls_token', 'use_middle_cls_token')}
     double = kwargs.pop('use_double_cls_token', False)
     place = 'both' if double else 'middle' if tokens['use_middle_cls_token'] else 'first'
-    return Vim(**{**base, **kwargs_of(kwargs)}, class_token=place if tokens['if_cls_token'] else None)
+    kwargs = {**base, **kwargs_of(kwargs)}
+    if not tokens['if_cls_token']:
+        return Vim(**kwargs, class_token=None)
+    return Vim(**{**kwargs, 'global_pool': 'avg'}, class_token=place)  # the official class ignores the pooling here
 
 
 def kwargs_of(kwargs: dict) -> dict:
