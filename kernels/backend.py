@@ -60,7 +60,7 @@ def default_backend() -> str:
 
 
 def is_exporting() -> bool:
-    """Whether a graph of plain ATen operations is wanted (torch.export, either ONNX exporter, torch.jit.trace)."""
+    """Whether a graph of plain ATen operations is wanted (torch.export and so ONNX, torch.jit.trace)."""
     return torch.compiler.is_exporting() or torch.jit.is_tracing()
 
 

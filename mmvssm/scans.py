@@ -99,6 +99,11 @@ def order_function(order: Order) -> Callable[[int, int], Tensor]:
     return (lambda H, W: function(H, W).flip(0)) if order != base else function
 
 
+def largest(a: int, b: int) -> int:
+    """The larger of two sizes, which may be symbols of a trace; torch.jit.trace keeps it as a constant."""
+    return max(int(a), int(b)) if torch.jit.is_tracing() else torch.sym_max(a, b)
+
+
 def build(names: Sequence[Order], H: int, W: int, device=None) -> Orders:
     """`orders` without the cache."""
     if len(names) == 0:
@@ -106,7 +111,7 @@ def build(names: Sequence[Order], H: int, W: int, device=None) -> Orders:
     each = [order_function(name)(H, W) for name in names]
     length = each[0].shape[0]
     for index in each[1:]:
-        length = torch.sym_max(length, index.shape[0])
+        length = largest(length, index.shape[0])
     index = torch.stack([F.pad(i, (0, length - i.shape[0]), value=-1) for i in each])
     lengths = torch.stack([torch.full((), i.shape[0], dtype=torch.int32) for i in each])
     return Orders(index.to(device=device, dtype=torch.int32), lengths.to(device), H * W)

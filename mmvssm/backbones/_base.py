@@ -121,8 +121,8 @@ class Backbone(nn.Module):
 
     def __prepare_scriptable__(self):
         raise NotImplementedError(
-            'TorchScript cannot hold these models, whose scan orders follow from the image size in Python; '
-            'torch.export, torch.compile and torch.fx can'
+            'torch.jit.script cannot compile these models, whose scan orders follow from the image size in Python; '
+            'torch.jit.trace, torch.export, torch.compile and torch.fx can take them'
         )
 
     def freeze_groups(self) -> Iterator[list[nn.Module | nn.Parameter]]:

@@ -12,6 +12,8 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvssm import scans
+
 from ._base import Backbone, check_choice, is_symbolic, resolve_indices
 
 Grid = tuple[int, int]
@@ -39,7 +41,7 @@ def pad_image(x: Tensor, patch_size: int, stride: int, to_stride: bool = True) -
     pads = []
     for length in (x.shape[3], x.shape[2]):
         target = -(-length // stride) * stride if to_stride else length
-        pads += [0, torch.sym_max(target, patch_size) - length]
+        pads += [0, scans.largest(target, patch_size) - length]
     return F.pad(x, pads) if torch.compiler.is_compiling() or any(pads) else x
 
 

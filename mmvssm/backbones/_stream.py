@@ -35,7 +35,8 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool = 
 
     `reverse` equals flipping the sequence, convolving, and flipping back.
     """
-    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+    needs_grad = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    if needs_grad and not torch.jit.is_tracing():  # a traced module can hold no Python function
         return _CausalConv.apply(x, weight, bias, reverse)
     return _convolve(x, weight, bias, reverse)
 

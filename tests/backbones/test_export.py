@@ -1,4 +1,4 @@
-"""Every family's micro model through torch.export and ONNX, at two sizes, held to the model itself."""
+"""Micro models through torch.export, ONNX (at two sizes) and torch.jit.trace, held to the model itself."""
 
 import warnings
 
@@ -46,3 +46,17 @@ def test_exported_program_agrees_and_holds_no_custom_operator(name):
         for a, b in zip(program.module()(image), model(image)):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * b.abs().max().item())
     assert not any('mmvssm' in str(node.target) for node in program.graph.nodes)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('name', MODELS)
+def test_traced_module_agrees_after_saving(name, tmp_path):
+    torch.manual_seed(0)
+    model = create_model(name, features_only=True).eval()
+    traced = torch.jit.trace(model, torch.randn(1, 3, 72, 56), check_trace=False)
+    traced.save(tmp_path / 'model.pt')
+    image = torch.randn(1, 3, 72, 56)
+    with torch.no_grad():
+        for a, b in zip(torch.jit.load(tmp_path / 'model.pt')(image), model(image), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-5 * float(b.abs().max()))

@@ -153,8 +153,8 @@ def test_graph_trains(name):
     assert not [n for n, p in graph.named_parameters() if p.grad is None]
 
 
-def test_torchscript_is_refused_with_what_works_instead(name):
-    with pytest.raises(NotImplementedError, match=r'TorchScript cannot.*torch\.export, torch\.compile'):
+def test_scripting_is_refused_with_what_works_instead(name):
+    with pytest.raises(NotImplementedError, match=r'jit\.script cannot.*torch\.jit\.trace, torch\.export'):
         torch.jit.script(timm.create_model(name))
 
 
