@@ -45,7 +45,8 @@ def test_a_killed_and_resumed_run_has_the_same_losses(whole, tmp_path):
     assert torch.equal(parameters(tmp_path), parameters(whole))
 
 
-@pytest.mark.parametrize('backend', ['blocked', pytest.param('reference', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('backend', ['blocked', 'reference'])
 def test_every_backend_trains_alike(backend, whole, tmp_path):
     run('tests.openmmlab.trainee', tmp_path, MMVSSM_BACKEND=backend)
     found, expected = (torch.tensor([loss for _, loss in losses(folder)]) for folder in (tmp_path, whole))
