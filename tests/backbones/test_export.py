@@ -8,7 +8,7 @@ import torch
 
 from mmvssm import create_model, list_models
 
-MODELS = [name for name in list_models() if name.startswith('test_')]
+MODELS = list_models('test_*')
 SIZES = [(64, 96), (72, 56)]
 
 
