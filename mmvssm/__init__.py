@@ -1,8 +1,10 @@
 """Vision state-space backbones for dense prediction.
 
-Importing registers every variant with timm, and the backbones with mmengine's registry where that is installed.
+Importing registers every variant with timm, and the backbones with mmengine's registry where that is installed;
+the rest of OpenMMLab is imported, and patched, by `mmvssm.openmmlab` alone.
 """
 
+import warnings
 from importlib.util import find_spec
 
 from .backbones import create_model, list_models, load_weights
@@ -12,4 +14,9 @@ __version__ = '0.1.0'
 __all__ = ['count_flops', 'create_model', 'list_models', 'load_weights']
 
 if find_spec('mmengine') is not None:
-    from . import openmmlab  # noqa: F401
+    try:
+        from . import registry  # noqa: F401
+    except ImportError as error:
+        warnings.warn(
+            f'mmengine is installed and fails to import, so configs do not know mmvssm: {error}', stacklevel=2
+        )

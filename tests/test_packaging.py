@@ -39,9 +39,32 @@ def test_imports_without_openmmlab(tmp_path):
     assert run(code, tmp_path) == 'True'
 
 
-def test_importing_registers_with_mmengine(tmp_path):
-    code = 'import mmvssm; from mmengine.registry import MODELS; print(MODELS.get("mmvssm.LocalVMamba").__name__)'
-    assert run(code, tmp_path) == 'LocalVMamba'
+def test_importing_registers_with_mmengine_and_changes_nothing_else(tmp_path):
+    patched = {'mmcv', 'mmdet', 'mmseg', 'mmengine.runner', 'mmengine.model', 'mmvssm.openmmlab'}
+    code = f"""
+import sys
+import mmvssm
+print(sorted({patched} & set(sys.modules)))
+from mmengine.registry import MODELS
+print([MODELS.get(name).__name__ for name in ('mmvssm.LocalVMamba', 'LocalVMamba')])
+print(sorted({{'mmcv', 'mmvssm.openmmlab'}} & set(sys.modules)))
+"""
+    assert run(code, tmp_path).splitlines() == ['[]', "['LocalVMamba', 'LocalVMamba']", '[]']
+
+
+def test_a_broken_mmengine_costs_a_warning(tmp_path):
+    (tmp_path / 'mmengine').mkdir()
+    (tmp_path / 'mmengine/__init__.py').write_text('import pkg_resources_that_is_gone')
+    code = f"""
+import sys, warnings
+sys.path.insert(0, {str(tmp_path)!r})
+with warnings.catch_warnings(record=True) as caught:
+    import mmvssm
+print(len(mmvssm.list_models()) > 20, [str(w.message) for w in caught if 'mmengine' in str(w.message)])
+"""
+    printed = run(code, tmp_path)
+    assert printed.startswith('True')
+    assert 'pkg_resources_that_is_gone' in printed
 
 
 @pytest.mark.parametrize('missing', ['numba', 'triton'])

@@ -1,9 +1,12 @@
-"""The only place that imports OpenMMLab. Importing it registers everything: what `custom_imports` in configs name."""
+"""The place that imports OpenMMLab, patches it and registers hooks, necks and the rest: what `custom_imports` name.
+
+The backbones are registered without it, by `mmvssm.registry`.
+"""
 
 from mmvssm.openmmlab import compat
 
 compat.install()  # before anything imports mmcv.ops
 
-from mmvssm.openmmlab import backbones, checkpoint, hooks, loading, necks, optim, visualizers  # noqa: E402
+from mmvssm.openmmlab import checkpoint, hooks, loading, necks, optim, visualizers  # noqa: E402
 
-__all__ = ['backbones', 'checkpoint', 'compat', 'hooks', 'loading', 'necks', 'optim', 'visualizers']
+__all__ = ['checkpoint', 'compat', 'hooks', 'loading', 'necks', 'optim', 'visualizers']

@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from mmvssm.backbones import _factory
-from mmvssm.openmmlab.backbones import ConfigBackbone
+from mmvssm.registry import ConfigBackbone
 from mmvssm.weights import CheckpointError
 
 BACKBONE = 'backbone.'

@@ -16,8 +16,7 @@ from mmengine.registry import MODELS as ROOT
 from torch import Tensor, nn
 
 from mmvssm.backbones._base import check_choice
-
-from .backbones import MODELS
+from mmvssm.registry import MODELS
 
 
 def register(cls: type) -> type:

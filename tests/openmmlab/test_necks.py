@@ -4,8 +4,8 @@ import pytest
 import torch
 from mmengine.registry import MODELS as ROOT
 
-from mmvssm.openmmlab.backbones import MODELS
 from mmvssm.openmmlab.necks import ChannelNorm, RescalePyramid, SimplePyramid, neck_state_dict
+from mmvssm.registry import MODELS
 from tests.backbones.contract import meta_model
 
 

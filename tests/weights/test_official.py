@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmvssm import create_model
-from mmvssm.openmmlab.backbones import build
+from mmvssm.registry import build
 from mmvssm.weights.convert import same
 from tests.golden_cases import ROOT, Case
 from tests.tools.load import load

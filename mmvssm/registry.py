@@ -1,7 +1,9 @@
 """The backbones as config entries: `backbone=dict(type='mmvssm.LocalVMamba', arch='tiny', ...)`.
 
 Each family of `mmvssm.backbones` is registered under its class name in mmengine's root `MODELS`, which mmdet, mmseg
-and mmpretrain all fall back to, and in a child registry that gives the prefix `mmvssm.` a meaning.
+and mmpretrain all fall back to, and in a child registry that gives the prefix `mmvssm.` a meaning. `import mmvssm` does
+this where mmengine is installed; mmengine itself looks in this module for names with the prefix. It imports mmengine's
+registry and changes nothing of it: the rest of OpenMMLab comes, and is patched, with `mmvssm.openmmlab`.
 """
 
 import inspect
@@ -16,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmvssm.backbones import _factory
 from mmvssm.backbones._base import check_choice
 
-MODELS = Registry('model', parent=ROOT, scope='mmvssm', locations=['mmvssm.openmmlab'])
+MODELS = Registry('model', parent=ROOT, scope='mmvssm')
 
 # the variants of which detectors and segmentors were published
 DOWNSTREAM = {'VMamba': {'tiny': 'tiny_s1l8', 'small': 'small_s2l15', 'base': 'base_s2l15'}}

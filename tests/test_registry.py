@@ -7,7 +7,7 @@ from mmengine.registry import MODELS as ROOT
 from mmengine.registry import DefaultScope
 
 import mmvssm
-from mmvssm.openmmlab import backbones
+from mmvssm import registry
 from mmvssm.weights import CheckpointError
 
 MICRO = dict(type='mmvssm.LocalVMamba', arch='test_localvmamba')
@@ -36,13 +36,13 @@ def test_names_resolve_in_every_scope(name, scope):
 
 
 def test_maps_and_norms(image):
-    net = backbones.build(MICRO)
+    net = registry.build(MICRO)
     assert [tuple(y.shape) for y in net(image)] == [(1, 16, 16, 24), (1, 32, 8, 12), (1, 48, 4, 6), (1, 64, 2, 3)]
     assert 'outnorm0.weight' in net.state_dict()
 
 
 def test_weights_load_strictly_and_out_norms_are_fresh(weights, image):
-    net = backbones.build(dict(MICRO, init_cfg=dict(type='Pretrained', checkpoint=str(weights))))
+    net = registry.build(dict(MICRO, init_cfg=dict(type='Pretrained', checkpoint=str(weights))))
     net.init_weights()
     expected = mmvssm.create_model('test_localvmamba', features_only=True, out_norms=True, pretrained=str(weights))
     for ours, theirs in zip(net.eval()(image), expected.eval()(image)):
@@ -50,7 +50,7 @@ def test_weights_load_strictly_and_out_norms_are_fresh(weights, image):
 
 
 def test_weights_of_another_family_are_refused(weights):
-    net = backbones.build(dict(type='VMamba', arch='test_vmamba', pretrained=str(weights)))
+    net = registry.build(dict(type='VMamba', arch='test_vmamba', pretrained=str(weights)))
     with pytest.raises(CheckpointError, match='looks like test_localvmamba'):
         net.init_weights()
 
@@ -72,24 +72,24 @@ def test_a_detector_initialises_its_backbone_once(weights):
 
 def test_architecture_from_numbers():
     numbers = dict(depths=(1, 1), dims=(8, 16), directions=[['h', 'v']] * 2)
-    by_keyword = backbones.build(dict(type='LocalVMamba', **numbers))
-    by_arch = backbones.build(dict(type='LocalVMamba', arch=numbers))
+    by_keyword = registry.build(dict(type='LocalVMamba', **numbers))
+    by_arch = registry.build(dict(type='LocalVMamba', arch=numbers))
     shapes = [{k: v.shape for k, v in net.state_dict().items()} for net in (by_keyword, by_arch)]
     assert shapes[0] == shapes[1]
 
 
 def test_keywords_override_the_variant():
-    assert backbones.build(dict(MICRO, d_state=3)).layers[0].blocks[0].op.A_logs.shape[-1] == 3
+    assert registry.build(dict(MICRO, d_state=3)).layers[0].blocks[0].op.A_logs.shape[-1] == 3
 
 
 @pytest.mark.parametrize(('arch', 'variant'), [('tiny', 'vmamba_tiny_s1l8'), ('vmambav0_tiny', 'vmambav0_tiny')])
 def test_arch_names(arch, variant):
     with torch.device('meta'):
-        assert backbones.build(dict(type='VMamba', arch=arch)).variant == variant
+        assert registry.build(dict(type='VMamba', arch=arch)).variant == variant
 
 
 def test_frozen_stages_stay_frozen_in_training(image):
-    net = backbones.build(dict(MICRO, frozen_stages=1, drop_path_rate=0.5)).train()
+    net = registry.build(dict(MICRO, frozen_stages=1, drop_path_rate=0.5)).train()
     frozen = {
         name.split('.')[0] + '.' + name.split('.')[1] for name, p in net.named_parameters() if not p.requires_grad
     }
@@ -100,15 +100,15 @@ def test_frozen_stages_stay_frozen_in_training(image):
 
 
 def test_norm_eval_keeps_batch_norm_statistics():
-    net = backbones.build(dict(MICRO, norm_eval=True))
+    net = registry.build(dict(MICRO, norm_eval=True))
     net.add_module('batch_norm', torch.nn.BatchNorm2d(3))
     assert not net.train().batch_norm.training
 
 
 def test_checkpointing_changes_no_gradient(image):
     torch.manual_seed(0)
-    plain = backbones.build(MICRO).train()
-    saving = backbones.build(dict(MICRO, with_cp=True)).train()
+    plain = registry.build(MICRO).train()
+    saving = registry.build(dict(MICRO, with_cp=True)).train()
     saving.load_state_dict(plain.state_dict())
     for net in (plain, saving):
         sum(y.square().sum() for y in net(image)).backward()
@@ -117,7 +117,7 @@ def test_checkpointing_changes_no_gradient(image):
 
 
 def test_models_can_be_copied_and_pickled():
-    net = backbones.build(MICRO)
+    net = registry.build(MICRO)
     assert type(pickle.loads(pickle.dumps(net))) is type(copy.deepcopy(net)) is type(net)
 
 
@@ -142,5 +142,5 @@ def test_models_can_be_copied_and_pickled():
 )
 def test_mistakes_are_named_in_one_line(cfg, message):
     with torch.device('meta'), pytest.raises((ValueError, TypeError), match=message) as caught:
-        backbones.build(dict(type='LocalVMamba', **cfg))
+        registry.build(dict(type='LocalVMamba', **cfg))
     assert '\n' not in str(caught.value)
