@@ -8,10 +8,10 @@ import warnings
 from importlib.util import find_spec
 
 from .backbones import create_model, list_models, load_weights
-from .flops import count_flops
+from .flops import count_flops, flop_terms
 
 __version__ = '0.1.0'
-__all__ = ['count_flops', 'create_model', 'list_models', 'load_weights']
+__all__ = ['count_flops', 'create_model', 'flop_terms', 'list_models', 'load_weights']
 
 if find_spec('mmengine') is not None:
     try:

@@ -1,6 +1,7 @@
 """The public mLSTM: checks, choice of the implementation, and the torch.library operator."""
 
 import os
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -99,12 +100,11 @@ def _implementation(q: Tensor, chosen: int | None, backend: str):
     if backend == 'triton':
         module = import_module('.triton_op', __package__)
         return module, module.chunk_size_for(q.shape[-1], chosen)
-    return blocked, _chunk_size(q, chosen)
+    return blocked, _chunk_size(q.shape[1], chosen)
 
 
-def _chunk_size(q: Tensor, chosen: int | None) -> int:
+def _chunk_size(length: int, chosen: int | None) -> int:
     """A chunk size that cuts the length into equal parts, at most `chosen` or the default."""
-    length = q.shape[1]
     limit = chosen or (256 if length <= 256 else 128)
     chunks = -(-length // limit)
     return -(-length // chunks)
@@ -190,6 +190,18 @@ def _autograd(ctx, dh, _):
 
 
 _mlstm.register_autograd(_autograd, setup_context=_setup_context)
+
+
+def chunkwise_flops(q: Sequence[int]) -> int:
+    """What the chunkwise form multiplies for q of shape (b, S, heads, dh): scores and their sums within the chunks, the
+    state into each chunk and out of it, the normaliser beside them. Linear in S; one multiply-add is two.
+    """
+    batch, length, heads, dim = q
+    size = _chunk_size(length, None)
+    sizes = [min(size, length - start) for start in range(0, length, size)]
+    within = sum(size**2 for size in sizes) * (2 * dim + 1)
+    between = (sum(sizes[1:]) + sum(sizes[:-1])) * dim * (dim + 1)
+    return 2 * batch * heads * (within + between)
 
 
 @register_flop_formula(torch.ops.mmvssm.mlstm)

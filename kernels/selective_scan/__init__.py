@@ -22,7 +22,8 @@ _HAS_TRITON = find_spec('triton') is not None and find_spec(f'{__name__}.triton_
 def _available(x: Tensor) -> dict[str, str]:
     """Backends for `x`: name -> '' or why it cannot run here."""
     on = x.device.type
-    why_numba = '' if _HAS_NUMBA else 'numba is not installed'
+    shapes_alone = on == 'meta' and not torch.is_grad_enabled()  # the operator's fake kernel needs no numba
+    why_numba = '' if _HAS_NUMBA or shapes_alone else 'numba is not installed'
     why_triton = '' if _HAS_TRITON else 'triton is not installed'
     if on not in ('cpu', 'meta'):  # on the meta device only the operator's fake kernel runs
         why_numba = f'numba runs on the CPU, x is on {on}'
