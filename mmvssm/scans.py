@@ -2,12 +2,16 @@
 
 An order is a pure function `(H, W) -> (S,) int32`: the raster index `r * W + c` of the token read at each step, -1
 where the step is padding. A token is read at most once. Adding an order is adding such a function to `ORDERS`, or
-passing one instead of a name.
+passing one instead of a name: the function itself, or its dotted name ('package.module.function') where only text
+will do, as in a config. Tables are made once for an order, size and device, see `orders`.
 
 Sources: VMamba (arXiv 2401.10166) for rows and columns, LocalMamba (arXiv 2403.09338) for windows, EfficientVMamba
 (arXiv 2403.09977) for the skip-sampled lattices.
 """
 
+import os
+import pkgutil
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -35,40 +39,38 @@ class Orders(NamedTuple):
     num_tokens: int
 
 
-def _grid(H: int, W: int) -> Tensor:
-    return torch.arange(H * W, dtype=torch.int32).view(H, W)
+def _grid(H: int, W: int, device=None) -> Tensor:
+    return torch.arange(H * W, dtype=torch.int32, device=device).view(H, W)
 
 
-def rows(H: int, W: int) -> Tensor:
+def rows(H: int, W: int, device=None) -> Tensor:
     """Row-major."""
-    return _grid(H, W).reshape(-1)
+    return _grid(H, W, device).reshape(-1)
 
 
-def columns(H: int, W: int) -> Tensor:
+def columns(H: int, W: int, device=None) -> Tensor:
     """Column-major."""
-    return _grid(H, W).t().reshape(-1)
+    return _grid(H, W, device).t().reshape(-1)
 
 
-def windows(H: int, W: int, size: int) -> Tensor:
+def windows(H: int, W: int, device=None, *, size: int) -> Tensor:
     """Windows of `size` x `size` row-major, row-major inside; the map is padded at the bottom and right."""
     nh, nw = (H + size - 1) // size, (W + size - 1) // size
-    # by arithmetic, not by views: with symbolic sizes a view would tie the trace to a number of windows
-    step = torch.arange(nh * nw * size * size, dtype=torch.int32)
-    window, inside = step // size**2, step % size**2
-    row, column = window // nw * size + inside // size, window % nw * size + inside % size
-    return torch.where((row < H) & (column < W), row * W + column, -1)
+    row = torch.arange(nh * size, dtype=torch.int32, device=device).view(nh, 1, size, 1)
+    column = torch.arange(nw * size, dtype=torch.int32, device=device).view(1, nw, 1, size)
+    return torch.where((row < H) & (column < W), row * W + column, -1).reshape(-1)
 
 
-def atrous(H: int, W: int, lattice: int) -> Tensor:
+def atrous(H: int, W: int, device=None, *, lattice: int) -> Tensor:
     """One of the four lattices of step 2; lattices 1 and 3 start on odd rows and go column by column.
 
     Lattices 2 and 3 start on odd columns. The map is padded to even size, so all four have equal length.
     """
-    grid = F.pad(_grid(H, W), (0, W % 2, 0, H % 2), value=-1)[lattice % 2 :: 2, lattice // 2 :: 2]
+    grid = F.pad(_grid(H, W, device), (0, W % 2, 0, H % 2), value=-1)[lattice % 2 :: 2, lattice // 2 :: 2]
     return (grid.t() if lattice % 2 else grid).reshape(-1)
 
 
-ORDERS: dict[str, Callable[[int, int], Tensor]] = {
+ORDERS: dict[str, Callable[..., Tensor]] = {
     'h': rows,
     'v': columns,
     **{f'atrous{i}': partial(atrous, lattice=i) for i in range(4)},
@@ -76,27 +78,78 @@ ORDERS: dict[str, Callable[[int, int], Tensor]] = {
 CROSS_SCAN = ('h', 'v', 'h_flip', 'v_flip')
 LOCAL_SCAN = ('h', 'h_flip', 'v', 'v_flip', 'w2', 'w2_flip', 'w7', 'w7_flip')
 ATROUS_SCAN = ('atrous0', 'atrous1', 'atrous2', 'atrous3')
+ALLOWED = (
+    f'{", ".join(ORDERS)}, wK (windows of K x K), each also with _flip, '
+    'or a function (H, W) -> indices, itself or by its dotted name'
+)
 
 
-def order_function(order: Order) -> Callable[[int, int], Tensor]:
-    """The function of an order given by name: a key of `ORDERS` or `wK`, either with `_flip`; or given itself.
+def order_function(order: Order) -> Callable[..., Tensor]:
+    """The function of an order: itself, or by dotted name, or by a key of `ORDERS` or `wK`, either with `_flip`.
+
+    Those of a short name also take the device that the table is made on.
 
     Raises:
-        ValueError: the name is unknown.
+        ValueError: no such order.
     """
     if callable(order):
         return order
-    base = order.removesuffix('_flip')
+    base = order.removesuffix('_flip') if isinstance(order, str) else ''
     if base in ORDERS:
         function = ORDERS[base]
     elif base[:1] == 'w' and base[1:].isdecimal() and int(base[1:]) > 0:
         function = partial(windows, size=int(base[1:]))
+    elif '.' in base and callable(function := _imported(order)):
+        return function
     else:
-        raise ValueError(
-            f'scan order {order!r} is unknown; allowed: {", ".join(ORDERS)}, wK (windows of K x K), '
-            'each also with _flip, or a function (H, W) -> indices'
-        )
-    return (lambda H, W: function(H, W).flip(0)) if order != base else function
+        raise ValueError(f'scan order {order!r} is unknown; allowed: {ALLOWED}')
+    return (lambda *args: function(*args).flip(0)) if order != base else function
+
+
+def _imported(name: str):
+    try:
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError):
+        return None
+
+
+def check_orders(field: str, orders, count: int | None = None) -> tuple[Order, ...]:
+    """A list of orders, as a tuple; `count` is how many there must be.
+
+    Raises:
+        ValueError: not a list, another number, or no such order; it names the field and what is allowed.
+    """
+    wanted = 'at least one scan order' if count is None else f'{count} scan orders'
+    if (
+        isinstance(orders, str)
+        or not isinstance(orders, Sequence)
+        or len(orders) == 0
+        or count not in (None, len(orders))
+    ):
+        raise ValueError(f'{field}={orders!r} must be a list of {wanted}; allowed: {ALLOWED}')
+    for order in orders:
+        try:
+            order_function(order)
+        except ValueError as error:
+            raise ValueError(f'{field}: {error}') from None
+    return tuple(orders)
+
+
+def layer_orders(field: str, orders, num_layers: int, count: int | None = None) -> list[tuple[Order, ...] | None]:
+    """The orders of each layer: given one list for all layers, one list (or None) for each, or None for all.
+
+    Raises:
+        ValueError: as of `check_orders`, naming the layer, or a wrong number of layers.
+    """
+    if orders is None:
+        return [None] * num_layers
+    if isinstance(orders, Sequence) and orders and all(isinstance(o, str) or callable(o) for o in orders):
+        return [check_orders(field, orders, count)] * num_layers
+    if isinstance(orders, str) or not isinstance(orders, Sequence):
+        raise ValueError(f'{field}={orders!r} must be a list of scan orders, or one for each of {num_layers} layers')
+    if len(orders) != num_layers:
+        raise ValueError(f'{field} has {len(orders)} layers, the model {num_layers}')
+    return [None if own is None else check_orders(f'{field}[{i}]', own, count) for i, own in enumerate(orders)]
 
 
 def largest(a: int, b: int) -> int:
@@ -104,42 +157,148 @@ def largest(a: int, b: int) -> int:
     return max(int(a), int(b)) if torch.jit.is_tracing() else torch.sym_max(a, b)
 
 
-def build(names: Sequence[Order], H: int, W: int, device=None) -> Orders:
-    """`orders` without the cache."""
-    if len(names) == 0:
+def table(order: Order, H: int, W: int, device=None) -> Tensor:
+    """The (S,) int32 index table of one order on `device`.
+
+    Raises:
+        ValueError: a function's result is no order of an (H, W) map.
+    """
+    if not callable(order) and '.' not in order:
+        return order_function(order)(H, W, device)
+    index = order_function(order)(H, W)
+    try:
+        index = torch.as_tensor(index)
+        problem = _problem(index, H * W)
+    except (TypeError, ValueError, RuntimeError) as error:
+        problem = f'no tensor ({error})'
+    if problem is not None:
+        raise ValueError(
+            f'scan order {order!r} gives {problem} for a map of {H} x {W}; allowed: (S,) integers, the tokens '
+            f'0 to {H * W - 1}, each at most once, and -1 for padding'
+        )
+    return index.to(device=device, dtype=torch.int32)
+
+
+def _problem(index: Tensor, num_tokens: int) -> str | None:
+    """What keeps `index` from being an order; its values are looked at where it has any that Python may see."""
+    if index.ndim != 1 or index.shape[0] == 0:
+        return f'a tensor of shape {tuple(index.shape)}'
+    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        return f'a tensor of {index.dtype}'
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(index) is not Tensor or index.is_meta:
+        return None
+    if index.min() < -1 or index.max() >= num_tokens:
+        return f'tokens from {int(index.min())} to {int(index.max())}'
+    counts = torch.bincount(index[index >= 0], minlength=1)
+    return f'token {int(counts.argmax())} {int(counts.max())} times' if counts.max() > 1 else None
+
+
+def _stack(each: Sequence[Tensor], num_tokens: int) -> Orders:
+    if not each:
         raise ValueError('orders: at least one scan order is needed')
-    each = [order_function(name)(H, W) for name in names]
     length = each[0].shape[0]
     for index in each[1:]:
         length = largest(length, index.shape[0])
     index = torch.stack([F.pad(i, (0, length - i.shape[0]), value=-1) for i in each])
-    lengths = torch.stack([torch.full((), i.shape[0], dtype=torch.int32) for i in each])
-    return Orders(index.to(device=device, dtype=torch.int32), lengths.to(device), H * W)
+    lengths = [torch.full((), i.shape[0], dtype=torch.int32, device=index.device) for i in each]
+    return Orders(index, torch.stack(lengths), num_tokens)
 
 
-_CACHE_SIZE = 256
-_cache: OrderedDict[tuple, Orders] = OrderedDict()
+def build(names: Sequence[Order], H: int, W: int, device=None) -> Orders:
+    """`orders` without the cache."""
+    return _stack([table(name, H, W, device) for name in names], H * W)
 
 
-def orders(names: Sequence[Order], H: int, W: int, device=None) -> Orders:
+CACHE_BYTES = (
+    256 * 2**20
+)  # of index tables, on all devices together; 18 sizes of LocalVMamba-T at 800 x 1336 take 120 MB
+
+
+class _Cache:
+    """Index tables, for several threads and up to `CACHE_BYTES`; those that were used longest ago go first.
+
+    An entry counts as its tables and 4 kB for what holds them. The keys' functions are told apart by identity, and
+    held, so that none can come back at another's address.
+    """
+
+    def __init__(self):
+        self.bytes = 0
+        self._entries: OrderedDict[tuple, tuple] = OrderedDict()
+        self._lock = threading.Lock()
+        if hasattr(os, 'register_at_fork'):  # the fork of a thread may fall into another's hold on the lock
+            os.register_at_fork(after_in_child=self._renew_lock)
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    def get(self, orders: tuple[Order, ...], *place) -> Orders | Tensor | None:
+        """What was put for `orders` (one or several) at `place`, or None."""
+        key = self._key(orders, place)
+        with self._lock:
+            if key not in self._entries:
+                return None
+            self._entries.move_to_end(key)
+            return self._entries[key][0]
+
+    def put(self, value: Orders | Tensor, orders: tuple[Order, ...], *place) -> None:
+        tensors = [value] if isinstance(value, Tensor) else [value.index, value.lengths]
+        size = 4096 + sum(t.numel() * t.element_size() for t in tensors)
+        with self._lock:
+            self._remove(self._key(orders, place))
+            self._entries[self._key(orders, place)] = value, orders, size
+            self.bytes += size
+            while self.bytes > CACHE_BYTES:
+                self._remove(next(iter(self._entries)))
+
+    def _remove(self, key: tuple) -> None:
+        self.bytes -= self._entries.pop(key, (None, None, 0))[-1]
+
+    @staticmethod
+    def _key(orders: tuple[Order, ...], place: tuple) -> tuple:
+        return tuple(o if isinstance(o, str) else id(o) for o in orders), *place
+
+
+_cache = _Cache()
+
+
+def orders(names: Sequence[Order], H: int, W: int, device=None, layer=None) -> Orders:
     """The index tables of `names` for an (H, W) map, on `device`.
 
-    Cached in eager mode; while torch.compile or torch.export trace, made of torch operations so that H and W may be
-    symbolic.
+    In eager mode the table of each order is made once and remembered, as is their stack, within `CACHE_BYTES`; a
+    function is called once for a size and device, and what it returns is checked then. While torch.compile,
+    torch.export or torch.jit.trace trace, tables are made of torch operations (a function is traced along), so that H
+    and W may be symbolic.
+
+    Args:
+        layer: an object whose `order_field` says where the orders were given, for errors.
+
+    Raises:
+        ValueError: no such order, or a function that returns no order.
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return build(names, H, W, device)
     probe = torch.empty(0, device=device)
     if type(probe) is not Tensor:  # under a fake-tensor or similar mode; such tables must not outlive it
         return build(names, H, W, device)
-    key = (tuple(names), H, W, probe.device)
-    if key not in _cache:
-        with torch.inference_mode(False), torch.device('cpu'):  # a table made in inference mode is no use in training
-            _cache[key] = build(names, H, W, probe.device)
-        if len(_cache) > _CACHE_SIZE:
-            _cache.popitem(last=False)
-    _cache.move_to_end(key)
-    return _cache[key]
+    names, device = tuple(names), probe.device
+    found = _cache.get(names, 'stack', H, W, device)
+    if found is None:
+        with torch.inference_mode(False):  # a table made in inference mode is no use in training
+            found = _stack([_remembered(name, H, W, device, layer) for name in names], H * W)
+        _cache.put(found, names, 'stack', H, W, device)
+    return found
+
+
+def _remembered(name: Order, H: int, W: int, device, layer) -> Tensor:
+    found = _cache.get((name,), H, W, device)
+    if found is None:
+        try:
+            with torch.device('cpu'):  # where a function may make its table; its default device need not be ours
+                found = table(name, H, W, device)
+        except ValueError as error:
+            raise ValueError(f'{layer.order_field}: {error}' if layer is not None else str(error)) from error
+        _cache.put(found, (name,), H, W, device)
+    return found
 
 
 def _take(x: Tensor, index: Tensor) -> Tensor:

@@ -1,8 +1,12 @@
 """Scan orders: the published tables, and that writing back is the adjoint of reading."""
 
+import multiprocessing
+import threading
+
 import pytest
 import torch
 
+from mmvssm import scans
 from mmvssm.scans import ATROUS_SCAN, CROSS_SCAN, LOCAL_SCAN, orders, read, read_each, write
 from mmvssm.scans import merge as merge_orders
 
@@ -118,3 +122,98 @@ def test_unknown_order_names_what_is_allowed(name):
 def test_no_order_is_an_error():
     with pytest.raises(ValueError, match='at least one'):
         orders([], 3, 5)
+
+
+@pytest.mark.parametrize(
+    ('function', 'message'),
+    [
+        (lambda H, W: torch.arange(H * W).view(H, W), r'a tensor of shape \(3, 5\)'),
+        (lambda H, W: torch.arange(0), r'a tensor of shape \(0,\)'),
+        (lambda H, W: torch.arange(H * W).float(), 'a tensor of torch.float32'),
+        (lambda H, W: torch.arange(H * W + 1), 'tokens from 0 to 15'),
+        (lambda H, W: torch.arange(H * W) - 2, 'tokens from -2 to 12'),
+        (lambda H, W: torch.arange(H * W) // 2, 'token 0 2 times'),
+        (lambda H, W: None, 'no tensor'),
+    ],
+    ids=['2-D', 'empty', 'float', 'beyond', 'negative', 'twice', 'None'],
+)
+def test_a_function_that_returns_no_order_is_an_error(function, message):
+    with pytest.raises(
+        ValueError, match=rf'scan order .*lambda.* gives {message}.* for a map of 3 x 5; allowed: \(S,\)'
+    ):
+        orders(['h', function], 3, 5)
+
+
+def test_lists_and_arrays_of_indices_are_orders_too():
+    result = orders([lambda H, W: list(range(H * W)), lambda H, W: torch.arange(H * W).numpy()], 2, 3)
+    assert result.index.tolist() == [list(range(6))] * 2
+
+
+@pytest.fixture
+def cache(monkeypatch):
+    monkeypatch.setattr(scans, '_cache', scans._Cache())
+    return scans._cache
+
+
+def test_a_function_is_called_once_for_a_size(cache):
+    calls = []
+
+    def own(H, W):
+        calls.append((H, W))
+        return torch.arange(H * W)
+
+    for names in ([own], ['h', own], [own, 'v'], [own]):
+        orders(names, 3, 5)
+        orders(names, 5, 3)
+    assert calls == [(3, 5), (5, 3)]
+
+
+def test_the_cache_is_bounded_in_bytes(cache, monkeypatch):
+    monkeypatch.setattr(scans, 'CACHE_BYTES', 100_000)
+    for size in range(2, 60):
+        found = orders(CROSS_SCAN, size, size)
+        assert cache.bytes <= 100_000
+        assert orders(CROSS_SCAN, size, size).index is found.index
+        assert torch.equal(found.index, scans.build(CROSS_SCAN, size, size).index)
+    assert orders(CROSS_SCAN, 200, 200).index.shape == (4, 40_000)  # larger than the bound: made, and not kept
+    assert cache.bytes == 0
+
+
+def test_functions_of_the_moment_do_not_pile_up(cache, monkeypatch):
+    monkeypatch.setattr(scans, 'CACHE_BYTES', 100_000)
+    for _ in range(50):
+        orders([lambda H, W: torch.arange(H * W)], 2, 2)
+    assert len(cache._entries) <= 100_000 // 4096
+
+
+def test_threads_with_many_sizes_get_what_one_gets(cache, monkeypatch):
+    monkeypatch.setattr(scans, 'CACHE_BYTES', 60_000)
+    wrong = []
+
+    def work(seed):
+        sizes = torch.randint(2, 20, (300, 2), generator=torch.Generator().manual_seed(seed)).tolist()
+        try:
+            wrong.extend(s for s in sizes if orders(['h', 'v'], *s).index[1, 1] != (s[1] if s[0] > 1 else 1))
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert cache.bytes == sum(entry[-1] for entry in cache._entries.values())
+
+
+def _first_column():
+    assert orders(['v'], 4, 3).index[0, :4].tolist() == [0, 3, 6, 9]
+
+
+@pytest.mark.skipif('fork' not in multiprocessing.get_all_start_methods(), reason='no fork here')
+def test_a_fork_while_the_cache_is_held_does_not_hang():
+    with scans._cache._lock:
+        child = multiprocessing.get_context('fork').Process(target=_first_column)
+        child.start()
+    child.join(60)
+    assert child.exitcode == 0

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
 
+from mmvssm import scans
 from mmvssm.kernels import selective_scan
 
 from ._base import check_choice, drop_path_rates, is_symbolic
@@ -117,6 +118,14 @@ def join_class(patches: Tensor, tokens: Sequence[Tensor], where: str | None) -> 
     return torch.cat([patches[:, :p], tokens[0], patches[:, p:], *tokens[1:]], dim=1)
 
 
+def with_class_token(orders: scans.Orders, position: int) -> scans.Orders:
+    """The same orders on a sequence that has one more token at `position`; every order reads it at that step too."""
+    index = torch.where(orders.index >= position, orders.index + 1, orders.index)
+    token = index.new_full((index.shape[0], 1), position)
+    index = torch.cat([index[:, :position], token, index[:, position:]], dim=1)
+    return scans.Orders(index, orders.lengths.clamp(min=position) + 1, orders.num_tokens + 1)
+
+
 class RotaryTables(nn.Module):
     """The constant tables `freqs_cos`, `freqs_sin` as they stand in checkpoints."""
 
@@ -179,6 +188,12 @@ class Directions(nn.Module):
             orders=orders,
             merge=merge,
         )
+
+    def scan_along(self, x: Tensor, orders: scans.Orders) -> Tensor:
+        """Read tokens x (B, L, d) along the branches' orders, convolve, scan and write back: (B, L, K, d)."""
+        sequences = zip(scans.read(x, orders).unbind(1), self.each('conv'))
+        u = torch.stack([F.silu(causal_conv(s, conv.weight, conv.bias)) for s, conv in sequences], dim=1)
+        return scans.write_each(self.scan(u, merge=False), orders)
 
     def init_dt(self, branches: Sequence[int]) -> None:
         """Mamba's start for some branches: step sizes log-uniform in [1e-3, 0.1]."""

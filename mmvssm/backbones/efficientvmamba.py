@@ -41,13 +41,22 @@ def lattice_linear(x: Tensor, weight: Tensor) -> Tensor:
 class AtrousSS2D(DirectionalScan):
     """Selective scan of a (B, H, W, C) map on four sub-lattices of step 2 (ES2D, section 4.1 of the paper).
 
-    Every token lies in exactly one lattice, so the merge only puts the outputs back in place.
+    Every token lies in exactly one lattice, so the merge only puts the outputs back in place. Along `scan_orders` of
+    the user's, which may read any tokens, every order projects all of them, and the outputs are added up.
     """
 
-    def __init__(self, dim: int, d_state: int, ssm_ratio: float):
+    def __init__(
+        self,
+        dim: int,
+        d_state: int,
+        ssm_ratio: float,
+        scan_orders: tuple[scans.Order, ...] | None = None,
+        order_field: str = 'scan_orders',
+    ):
         d_expand = int(ssm_ratio * dim)
         d_inner = int(min(ssm_ratio, MAX_SCAN_RATIO) * dim)
         super().__init__(d_inner, d_state, math.ceil(dim / 16), len(scans.ATROUS_SCAN))
+        self.scan_orders, self.order_field = scan_orders or scans.ATROUS_SCAN, order_field
         self.in_proj = nn.Linear(dim, 2 * d_expand, bias=False)
         self.conv2d = nn.Conv2d(d_expand, d_expand, 3, padding=1, groups=d_expand)
         if d_inner < d_expand:
@@ -62,27 +71,31 @@ class AtrousSS2D(DirectionalScan):
         x, z = self.in_proj(x).chunk(2, dim=-1)
         x = self.in_rank(F.silu(self.conv2d(x.permute(0, 3, 1, 2)))).permute(0, 2, 3, 1)
         height, width = x.shape[1:3]
-        orders = scans.orders(scans.ATROUS_SCAN, height, width, x.device)
-        projected = lattice_linear(x, self.x_proj_weight).flatten(1, 2)
-        projected = projected.unsqueeze(2).expand(
-            -1, -1, len(scans.ATROUS_SCAN), -1
-        )  # a lattice reads its own tokens only
-        y = self.scan_projected(x.flatten(1, 2), projected, orders)
+        orders = scans.orders(self.scan_orders, height, width, x.device, layer=self)
+        if self.scan_orders == scans.ATROUS_SCAN:  # a lattice reads its own tokens only, so they alone are projected
+            projected = lattice_linear(x, self.x_proj_weight).flatten(1, 2).unsqueeze(2)
+            y = self.scan_projected(x.flatten(1, 2), projected.expand(-1, -1, self.num_directions, -1), orders)
+        else:
+            y = self.scan(x.flatten(1, 2), orders)
         y = self.out_norm(y).to(x.dtype).unflatten(1, (height, width))
         return self.out_proj(self.out_rank(y) * F.silu(z))
+
+    def extra_repr(self) -> str:
+        return f'scan_orders={self.scan_orders}'
 
 
 class EVSSBlock(nn.Module):
     """Atrous scan and convolution branches of one normed input, both gated by the same unit; (B, H, W, C).
 
     Args:
+        op: the atrous scan.
         mlp_ratio: hidden over outer width of an MLP after them; 0 (as published) for none.
     """
 
-    def __init__(self, dim: int, d_state: int, ssm_ratio: float, mlp_ratio: float, drop_path: float):
+    def __init__(self, dim: int, op: nn.Module, mlp_ratio: float, drop_path: float):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.op = AtrousSS2D(dim, d_state, ssm_ratio)
+        self.op = op
         self.conv_branch = nn.Sequential(
             nn.Conv2d(dim, dim, 3, padding=1, groups=dim), nn.BatchNorm2d(dim), nn.GELU(), nn.Conv2d(dim, dim, 1)
         )
@@ -152,6 +165,8 @@ class EfficientVMamba(VSSBackbone):
         dims: widths; an int doubles from stage to stage.
         d_state: states of a channel; ssm_ratio: inner over outer width of the scanning blocks (the scan itself
             is at most twice as wide as the block).
+        scan_orders: four scan orders, by name or function (see `mmvssm.scans`), in place of the four lattices, or such
+            a list (or None) for each scanning block; the k-th has the k-th parameters.
         mlp_ratio: hidden over outer width of an MLP in the scanning blocks, 0 (as published) for none.
         downsample_version: 'v1' patch merging (as published), 'v2' 2x2 strided convolution.
         patch_size, patch_norm: the stem's convolution, and whether a LayerNorm follows it.
@@ -165,6 +180,7 @@ class EfficientVMamba(VSSBackbone):
         dims: int | Sequence[int] = 48,
         d_state: int = 16,
         ssm_ratio: float = 2.0,
+        scan_orders: Sequence | None = None,
         mlp_ratio: float = 0.0,
         downsample_version: str = 'v1',
         patch_size: int = 4,
@@ -182,10 +198,13 @@ class EfficientVMamba(VSSBackbone):
         check_choice('downsample_version', downsample_version, ('v1', 'v2'))
         dims = stage_dims(dims, len(depths))
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        layers = enumerate(scans.layer_orders('scan_orders', scan_orders, sum(depths[:2]), count=4))
 
         def block(stage: int) -> nn.Module:
             if stage < 2:
-                return EVSSBlock(dims[stage], d_state, ssm_ratio, mlp_ratio, next(rates))
+                layer, orders = next(layers)
+                op = AtrousSS2D(dims[stage], d_state, ssm_ratio, orders, f'scan_orders[{layer}]')
+                return EVSSBlock(dims[stage], op, mlp_ratio, next(rates))
             return InvertedResidual(dims[stage], next(rates))
 
         self._assemble(

@@ -27,19 +27,11 @@ from ._stream import (
     RotaryTables,
     StreamBackbone,
     branch,
-    causal_conv,
     class_positions,
     shrunk_uniform_,
+    with_class_token,
 )
-from .localvmamba import DIRECTIONS, BiAttn, check_directions
-
-
-def with_class_token(orders: scans.Orders, position: int) -> scans.Orders:
-    """The same orders on a sequence that has one more token at `position`; every order reads it at that step too."""
-    index = torch.where(orders.index >= position, orders.index + 1, orders.index)
-    token = index.new_full((index.shape[0], 1), position)
-    index = torch.cat([index[:, :position], token, index[:, position:]], dim=1)
-    return scans.Orders(index, orders.lengths + 1, orders.num_tokens + 1)
+from .localvmamba import DIRECTIONS, BiAttn
 
 
 class SearchWeights(nn.Module):
@@ -61,23 +53,25 @@ class MultiMamba(Directions):
 
     Args:
         dim: channels C; d_inner is `expand` times as many.
-        directions: names of the K scan directions, or None for all eight and a logit each (the search supernet).
+        directions: the K scan orders, or None for the published eight and a logit each (the search supernet).
         class_token: the sequence has a class token in its middle, which every branch reads at that very step.
     """
 
     def __init__(
         self,
         dim: int,
-        directions: Sequence[str] | None,
+        directions: tuple[scans.Order, ...] | None,
         d_state: int,
         d_conv: int,
         expand: float,
         dt_rank: int | str,
         class_token: bool,
+        order_field: str = 'directions',
     ):
         super().__init__()
         d = int(expand * dim)
-        self.directions = tuple(directions) if directions is not None else DIRECTIONS
+        self.directions = directions if directions is not None else DIRECTIONS
+        self.order_field = order_field
         self.class_token = class_token
         self.branch_names = [branch(f'_{k}') for k in range(len(self.directions))]
         self.in_proj = nn.Linear(dim, 2 * d, bias=False)
@@ -88,13 +82,11 @@ class MultiMamba(Directions):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, L, C) -> (B, L, C), the patches in raster order over `grid`."""
-        orders = scans.orders(self.directions, *grid, x.device)
+        orders = scans.orders(self.directions, *grid, x.device, layer=self)
         if self.class_token:
             orders = with_class_token(orders, class_positions(grid[0] * grid[1], 'middle')[0])
         x, z = self.in_proj(x).chunk(2, dim=-1)
-        sequences = zip(scans.read(x, orders).unbind(1), self.each('conv'))
-        u = torch.stack([F.silu(causal_conv(s, conv.weight, conv.bias)) for s, conv in sequences], dim=1)
-        y = scans.write_each(self.scan(u, merge=False), orders)
+        y = self.scan_along(x, orders)
         y = y * F.silu(z).unsqueeze(2)  # the gate is per token, so it may as well act after the writing back
         y = y * self.attn(y)
         return self.out_proj(reduce(torch.add, y.unbind(2)) if self.multi_scan is None else self.multi_scan(y))
@@ -109,9 +101,9 @@ class LocalVim(StreamBackbone):
     Inputs of any size are padded with zeros at the bottom and right to whole patches.
 
     Args:
-        directions: for each layer the names of its scan directions, out of
-            h, h_flip, v, v_flip, w2, w2_flip, w7, w7_flip (parameters are in this order); None builds the
-            search supernet with all eight and a logit each.
+        directions: for each layer (or once for all) a list of any number of scan orders, by name or function (see
+            `mmvssm.scans`); the k-th has the k-th parameters. The published ones are out of h, h_flip, v, v_flip, w2,
+            w2_flip, w7, w7_flip, in this order. None builds the search supernet with these eight and a logit each.
         embed_dim, depth, patch_size: width C, layers, side of a patch.
         d_state: states of a channel; d_conv: taps of the causal convolution; expand: inner over outer width;
             dt_rank: 'auto' is ceil(C / 16).
@@ -132,7 +124,7 @@ class LocalVim(StreamBackbone):
 
     def __init__(
         self,
-        directions: Sequence[Sequence[str]] | None,
+        directions: Sequence | None,
         embed_dim: int = 192,
         depth: int = 20,
         patch_size: int = 16,
@@ -172,8 +164,10 @@ class LocalVim(StreamBackbone):
             stride=patch_size,
             embed_dim=embed_dim,
             mixers=[
-                MultiMamba(embed_dim, names, d_state, d_conv, expand, dt_rank, class_token is not None)
-                for names in check_directions(directions, depth)
+                MultiMamba(
+                    embed_dim, orders, d_state, d_conv, expand, dt_rank, class_token is not None, f'directions[{i}]'
+                )
+                for i, orders in enumerate(scans.layer_orders('directions', directions, depth))
             ],
             class_token=class_token,
             pos_embed=pos_embed,

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 
-from ._base import check_choice, drop_path_rates
+from ._base import drop_path_rates
 from ._factory import register_variant
 from ._layers import DirectionalScan, PatchMerging, conv_stem
 from .vmamba import VSSBackbone, VSSBlock, stage_dims
 
-DIRECTIONS = ('h', 'h_flip', 'v', 'v_flip', 'w2', 'w2_flip', 'w7', 'w7_flip')
+DIRECTIONS = scans.LOCAL_SCAN
 
 
 class BiAttn(nn.Module):
@@ -61,15 +61,23 @@ class MultiScan(nn.Module):
 class LocalSS2D(DirectionalScan):
     """Selective scan of a (B, H, W, C) map along the layer's own directions; None means all eight, searchable."""
 
-    def __init__(self, dim: int, d_state: int, ssm_ratio: float, dt_rank: int | str, directions: Sequence[str] | None):
+    def __init__(
+        self,
+        dim: int,
+        d_state: int,
+        ssm_ratio: float,
+        dt_rank: int | str,
+        directions: tuple[scans.Order, ...] | None,
+        order_field: str = 'directions',
+    ):
         d_inner = int(ssm_ratio * dim)
         rank = math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank
-        self_directions = tuple(directions) if directions is not None else DIRECTIONS
-        super().__init__(d_inner, d_state, rank, len(self_directions))
-        self.directions = self_directions
+        own = directions if directions is not None else DIRECTIONS
+        super().__init__(d_inner, d_state, rank, len(own))
+        self.directions, self.order_field = own, order_field
         self.in_proj = nn.Linear(dim, 2 * d_inner, bias=False)
         self.conv2d = nn.Conv2d(d_inner, d_inner, 3, padding=1, groups=d_inner)
-        self.multi_scan = MultiScan(d_inner, len(self_directions), searchable=directions is None)
+        self.multi_scan = MultiScan(d_inner, len(own), searchable=directions is None)
         self.out_norm = nn.LayerNorm(d_inner)
         self.out_proj = nn.Linear(d_inner, dim, bias=False)
 
@@ -77,7 +85,7 @@ class LocalSS2D(DirectionalScan):
         height, width = x.shape[1:3]
         x, z = self.in_proj(x).chunk(2, dim=-1)
         x = F.silu(self.conv2d(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-        orders = scans.orders(self.directions, height, width, x.device)
+        orders = scans.orders(self.directions, height, width, x.device, layer=self)
         tokens = x.flatten(1, 2)
         if x.dtype != torch.float64:
             tokens = tokens.float()  # the published model scans in float32 even under autocast
@@ -89,29 +97,13 @@ class LocalSS2D(DirectionalScan):
         return f'directions={self.directions}'
 
 
-def check_directions(directions, num_layers: int) -> list:
-    """One tuple of direction names for each layer (or None for a searchable layer).
-
-    Raises:
-        ValueError: a wrong number of layers or an unknown direction.
-    """
-    if directions is None:
-        return [None] * num_layers
-    if len(directions) != num_layers:
-        raise ValueError(f'directions has {len(directions)} layers, the model {num_layers}')
-    for names in directions:
-        for name in names if names is not None else ():
-            check_choice('directions', name, DIRECTIONS)
-    return list(directions)
-
-
 class LocalVMamba(VSSBackbone):
     """LocalVMamba (arXiv 2403.09338); classifier, or maps at strides 4, 8, 16, 32.
 
     Args:
-        directions: for each layer the names of its scan directions, out of
-            h, h_flip, v, v_flip, w2, w2_flip, w7, w7_flip (parameters are in this order); None builds the
-            search supernet with all eight and a logit each.
+        directions: for each layer (or once for all) a list of any number of scan orders, by name or function (see
+            `mmvssm.scans`); the k-th has the k-th parameters. The published ones are out of h, h_flip, v, v_flip, w2,
+            w2_flip, w7, w7_flip, in this order. None builds the search supernet with these eight and a logit each.
         depths: blocks of each stage.
         dims: widths; an int doubles from stage to stage.
         d_state: states of a channel; ssm_ratio: inner over outer width; dt_rank: 'auto' is ceil(width / 16).
@@ -121,7 +113,7 @@ class LocalVMamba(VSSBackbone):
 
     def __init__(
         self,
-        directions: Sequence[Sequence[str]] | None,
+        directions: Sequence | None,
         depths: Sequence[int] = (2, 2, 9, 2),
         dims: int | Sequence[int] = 96,
         d_state: int = 16,
@@ -139,11 +131,13 @@ class LocalVMamba(VSSBackbone):
     ):
         super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
         dims = stage_dims(dims, len(depths))
-        layers = iter(check_directions(directions, sum(depths)))
+        layers = enumerate(scans.layer_orders('directions', directions, sum(depths)))
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
 
         def block(dim: int) -> VSSBlock:
-            return VSSBlock(dim, LocalSS2D(dim, d_state, ssm_ratio, dt_rank, next(layers)), next(rates))
+            layer, orders = next(layers)
+            op = LocalSS2D(dim, d_state, ssm_ratio, dt_rank, orders, f'directions[{layer}]')
+            return VSSBlock(dim, op, next(rates))
 
         self._assemble(
             stem=conv_stem(in_chans, dims[0], patch_size),

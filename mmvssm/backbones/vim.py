@@ -26,10 +26,13 @@ from ._stream import (
     StreamBackbone,
     branch,
     causal_conv,
+    class_positions,
     rotation_tables,
     shrunk_uniform_,
+    with_class_token,
 )
 
+RASTER = ('h', 'h_flip')
 LAST_FEATURES = ('mixer', 'add', 'norm')
 torch.fx.wrap('rotation_tables')  # it computes with sizes: a node of a graph, not traced
 
@@ -39,9 +42,12 @@ class BiMamba(Directions):
     """Two Mamba branches on one input projection, one for each reading direction; their sum is gated and projected out.
 
     Nothing is flipped: the second branch's convolution looks ahead, and its scan runs from the last token to the first.
+    With other `scan_orders` the branches read the sequence first, a class token in its middle at that very step.
 
     Args:
         dim: channels C; d_inner is `expand` times as many.
+        scan_orders: of the two branches.
+        class_token: the sequence has a class token in its middle (only looked at with other scan orders).
         divide_out: halve the sum of the directions.
         layer_scale: start value of a gain on the output's channels, None for none.
     """
@@ -58,24 +64,40 @@ class BiMamba(Directions):
         dt_rank: int | str,
         divide_out: bool,
         layer_scale: float | None,
+        scan_orders: tuple[scans.Order, scans.Order] = RASTER,
+        class_token: bool = False,
+        order_field: str = 'scan_orders',
     ):
         super().__init__()
         d = int(expand * dim)
-        self.divide_out = divide_out
+        self.divide_out, self.class_token = divide_out, class_token
+        self.scan_orders, self.order_field = scan_orders, order_field
         self.in_proj = nn.Linear(dim, 2 * d, bias=False)
         self.make_branches(d, d_state, d_conv, math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank)
         self.out_proj = nn.Linear(d, dim, bias=False)
         self.gamma = nn.Parameter(torch.full((dim,), layer_scale)) if layer_scale is not None else None
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        """(B, L, C) -> (B, L, C); the tokens' places on `grid` play no part."""
+        """(B, L, C) -> (B, L, C), the patches in raster order over `grid`."""
         x, z = self.in_proj(x).chunk(2, dim=-1)
-        ways = zip(self.each('conv'), (False, True))
-        u = torch.stack([F.silu(causal_conv(x, conv.weight, conv.bias, back)) for conv, back in ways], dim=1)
-        y = self.scan(u, scans.orders(('h', 'h_flip'), 1, x.shape[1], x.device))
+        y = self._both_ways(x) if self.scan_orders == RASTER else self._along_orders(x, grid)
         y = y * F.silu(z)
         y = self.out_proj(y / 2 if self.divide_out else y)
         return y if self.gamma is None else y * self.gamma
+
+    def _both_ways(self, x: Tensor) -> Tensor:
+        ways = zip(self.each('conv'), (False, True))
+        u = torch.stack([F.silu(causal_conv(x, conv.weight, conv.bias, back)) for conv, back in ways], dim=1)
+        return self.scan(u, scans.orders(RASTER, 1, x.shape[1], x.device))
+
+    def _along_orders(self, x: Tensor, grid: Grid) -> Tensor:
+        orders = scans.orders(self.scan_orders, *grid, x.device, layer=self)
+        if self.class_token:
+            orders = with_class_token(orders, class_positions(grid[0] * grid[1], 'middle')[0])
+        return self.scan_along(x, orders).sum(dim=2)
+
+    def extra_repr(self) -> str:
+        return f'scan_orders={self.scan_orders}'
 
 
 class Vim(StreamBackbone):
@@ -90,6 +112,9 @@ class Vim(StreamBackbone):
             dt_rank: 'auto' is ceil(C / 16).
         divide_out: halve the sum of the two directions; the released weights want it, older dense models did not.
         layer_scale: start value of a gain on each block's output, None for none.
+        scan_orders: two scan orders of the patches, by name or function (see `mmvssm.scans`), in place of the raster
+            sequence both ways, or such a pair (or None) for each block; the first has the forward branch's parameters.
+            They go with a class token in the middle or none.
         img_size: an int or (H, W), the size that the position embedding is built for.
         class_token: 'middle' as released, 'first', 'both' (ends of the sequence), or None (pool as `global_pool` says).
         keep_class_token: keep it in feature models too, for the sequence that the weights were trained on; by default
@@ -122,6 +147,7 @@ class Vim(StreamBackbone):
         dt_rank: int | str = 'auto',
         divide_out: bool = True,
         layer_scale: float | None = None,
+        scan_orders: Sequence | None = None,
         img_size: int | Sequence[int] = 224,
         class_token: str | None = 'middle',
         keep_class_token: bool = False,
@@ -151,15 +177,30 @@ class Vim(StreamBackbone):
         check_choice('dt_init', dt_init, DT_INITS)
         self.features, self.last_feature, self.dt_init = features, last_feature, dt_init
         self.pads_to_stride = features_only
+        class_token = class_token if keep_class_token or not features_only else None
+        if scan_orders is not None and class_token not in (None, 'middle'):
+            raise ValueError(f"scan_orders with class_token={class_token!r} is not supported; allowed: None, 'middle'")
         self._assemble(
             img_size=img_size,
             patch_size=patch_size,
             stride=stride or patch_size,
             embed_dim=embed_dim,
             mixers=[
-                BiMamba(embed_dim, d_state, d_conv, expand, dt_rank, divide_out, layer_scale) for _ in range(depth)
+                BiMamba(
+                    embed_dim,
+                    d_state,
+                    d_conv,
+                    expand,
+                    dt_rank,
+                    divide_out,
+                    layer_scale,
+                    orders or RASTER,
+                    class_token is not None,
+                    f'scan_orders[{i}]',
+                )
+                for i, orders in enumerate(scans.layer_orders('scan_orders', scan_orders, depth, count=2))
             ],
-            class_token=class_token if keep_class_token or not features_only else None,
+            class_token=class_token,
             pos_embed=pos_embed,
             rope=rope,
             rope_residual=rope_residual,

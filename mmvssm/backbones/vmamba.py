@@ -100,6 +100,8 @@ class SS2D(DirectionalScan):
         drop_rate: float,
         ssm_init: str,
         forward_type: str,
+        scan_orders: tuple[scans.Order, ...] | None = None,
+        order_field: str = 'scan_orders',
     ):
         d_inner = int(ssm_ratio * dim)
         rank = math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank
@@ -107,6 +109,10 @@ class SS2D(DirectionalScan):
         options = parse_forward_type(forward_type)
         self.gate, self.gate_act = options['gate'], options['gate_act']
         self.scan_mode, self.float32_scan = options['scan_mode'], options['float32_scan']
+        if scan_orders is not None and self.scan_mode == 'cascade':
+            raise ValueError(f'{order_field}: forward_type={forward_type!r} scans rows, then columns; allowed: None')
+        self.scan_orders = scan_orders or SCAN_MODES[self.scan_mode]
+        self.order_field = order_field
         self.in_proj = nn.Linear(dim, 2 * d_inner if self.gate else d_inner, bias=False)
         self.conv2d = (
             nn.Conv2d(d_inner, d_inner, d_conv, padding=(d_conv - 1) // 2, groups=d_inner, bias=conv_bias)
@@ -136,7 +142,7 @@ class SS2D(DirectionalScan):
 
     def _cross(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
-        orders = scans.orders(SCAN_MODES[self.scan_mode], height, width, x.device)
+        orders = scans.orders(self.scan_orders, height, width, x.device, layer=self)
         return self.scan(x.flatten(1, 2), orders).unflatten(1, (height, width))
 
     def _cascade(self, x: Tensor) -> Tensor:
@@ -146,9 +152,12 @@ class SS2D(DirectionalScan):
         return self._both_ways(columns, first=2).transpose(1, 2)
 
     def _both_ways(self, x: Tensor, first: int) -> Tensor:
-        orders = scans.orders(SCAN_MODES['cascade'], 1, x.shape[2], x.device)
+        orders = scans.orders(self.scan_orders, 1, x.shape[2], x.device)
         y = self.scan(x.flatten(0, 1), orders, first=first, merge=False)  # (B * rows, L, 2, d)
         return (y[:, :, 0] + y[:, :, 1].flip(1)).view(x.shape)
+
+    def extra_repr(self) -> str:
+        return f'scan_orders={self.scan_orders}'
 
 
 class GatedMlp(nn.Module):
@@ -310,6 +319,8 @@ class VMamba(VSSBackbone):
         ssm_drop_rate, mlp_drop_rate, drop_rate, drop_path_rate: dropout and stochastic depth.
         ssm_init: 'v0', 'v1' or 'v2'.
         forward_type: the official grammar, see :func:`parse_forward_type`; 'v0' gated, 'v05_noz' gateless.
+        scan_orders: four scan orders, by name or function (see `mmvssm.scans`), in place of the forward_type's, or
+            such a list (or None) for each block; the k-th has the k-th parameters. Not in cascades ('v052dc', 'v32dc').
         mlp_ratio: hidden over outer width of the MLP, 0 for none; gmlp: gated.
         stem_version: 'v1' one patch convolution, 'v2' two overlapping ones.
         downsample_version: 'v1', 'v2' or 'v3', see :func:`make_downsample`.
@@ -332,6 +343,7 @@ class VMamba(VSSBackbone):
         ssm_drop_rate: float = 0.0,
         ssm_init: str = 'v0',
         forward_type: str = 'v05_noz',
+        scan_orders: Sequence | None = None,
         mlp_ratio: float = 4.0,
         mlp_act_layer: str = 'gelu',
         mlp_drop_rate: float = 0.0,
@@ -359,8 +371,10 @@ class VMamba(VSSBackbone):
         check_choice('mlp_act_layer', mlp_act_layer, tuple(ACTIVATIONS))
         dims = stage_dims(dims, len(depths))
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        orders = enumerate(scans.layer_orders('scan_orders', scan_orders, sum(depths), count=4))
 
         def block(dim: int) -> VSSBlock:
+            layer, own_orders = next(orders)
             op = SS2D(
                 dim,
                 d_state,
@@ -372,6 +386,8 @@ class VMamba(VSSBackbone):
                 ssm_drop_rate,
                 ssm_init,
                 forward_type,
+                own_orders,
+                f'scan_orders[{layer}]',
             )
             mlp_cls = GatedMlp if gmlp else Mlp
             mlp = (

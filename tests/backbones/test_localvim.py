@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from mmvssm import scans
 from mmvssm.backbones import create_model, load_weights
-from mmvssm.backbones.localvim import SEARCHED, LocalVim, MultiMamba, with_class_token
+from mmvssm.backbones._stream import with_class_token
+from mmvssm.backbones.localvim import SEARCHED, LocalVim, MultiMamba
 from mmvssm.kernels import selective_scan
 
 from .contract import BackboneContract, meta_model
@@ -202,7 +203,7 @@ def test_mamba_start_of_step_sizes():
 @pytest.mark.parametrize(
     ('kwargs', 'field'),
     [
-        (dict(directions=[['h', 'w3']] * 4), 'directions'),
+        (dict(directions=[['h', 'w0']] * 4), 'directions'),
         (dict(depth=5), 'directions'),
         (dict(class_token='first'), 'class_token'),
         (dict(features='stream'), 'features'),

@@ -34,7 +34,10 @@ def test_any_number_of_directions_works():
 
 @pytest.mark.parametrize(
     ('directions', 'message'),
-    [([('h',)], 'directions has 1 layers, the model 2'), ([('h',), ('diagonal',)], "directions='diagonal'.*w7_flip")],
+    [
+        ([('h',)], 'directions has 1 layers, the model 2'),
+        ([('h',), ('diagonal',)], r"directions\[1\]: scan order 'diagonal' is unknown; allowed: h, v, .*wK"),
+    ],
     ids=['one layer short', 'unknown name'],
 )
 def test_wrong_directions_are_named(directions, message):
