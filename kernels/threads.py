@@ -6,8 +6,9 @@ which any number of callers may share and a forked child makes anew.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
@@ -21,12 +22,38 @@ def _pool() -> ThreadPoolExecutor:
     return _pools[pid]
 
 
+def _start(work: Callable[[], None], count: int) -> list[Future]:
+    """Run `work` on up to `count` threads: fewer where none can start (the interpreter shuts down, a limit)."""
+    helpers = []
+    try:
+        for _ in range(count):
+            helpers.append(_pool().submit(work))
+    except RuntimeError:
+        pass
+    return helpers
+
+
 def run_tasks(run: Callable[[int, int], None], tasks: int) -> None:
-    """Call `run(first, last)` on equal parts of 0 .. tasks - 1, on as many threads as torch has."""
-    threads = min(torch.get_num_threads(), tasks)
-    bounds = [tasks * i // threads for i in range(threads + 1)] if threads else []
-    others = [_pool().submit(run, *bounds[i : i + 2]) for i in range(1, threads)]
-    if threads:
-        run(*bounds[:2])
-    for future in others:
-        future.result()
+    """Call `run(first, last)` on equal parts of 0 .. tasks - 1, on as many threads as torch has.
+
+    The caller takes parts like any other thread, so all of them run even where no other thread does. Which parts there
+    are depends on torch's number of threads alone, not on who runs them.
+    """
+    count = min(torch.get_num_threads(), tasks)
+    parts = deque((tasks * i // count, tasks * (i + 1) // count) for i in range(count))
+
+    def work() -> None:
+        while True:
+            try:
+                part = parts.popleft()
+            except IndexError:
+                return
+            run(*part)
+
+    helpers = _start(work, count - 1)
+    try:
+        work()
+    finally:
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()

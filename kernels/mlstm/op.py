@@ -1,22 +1,20 @@
 """The public mLSTM: checks, choice of the implementation, and the torch.library operator."""
 
-import os
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ..backend import is_exporting, resolve
-from . import blocked
+from ..backend import is_exporting, no_autocast, no_triton, resolve, run_or_fall_back
+from ..self_check import KERNELS, Kernels
+from . import blocked, check
 from .gates import gate_gradients, gate_terms
 from .reference import mlstm_recurrent
 from .traced import mlstm_traced
 
 _TRACED_CHUNK = 64
-_HAS_TRITON = find_spec('triton') is not None
 
 
 def mlstm(
@@ -56,26 +54,17 @@ def mlstm(
         ValueError: shapes or dtypes that do not fit together, an unknown backend, or one that cannot run here.
     """
     _check(q, k, v, igate, fgate, chunk_size)
-    name = resolve('mlstm', q, backend, _available(q))
+    gradients = torch.is_grad_enabled() and any(z.requires_grad for z in (q, k, v, igate, fgate))
+    name = resolve('mlstm', q, backend, {'triton': no_triton(q), 'blocked': '', 'reference': ''}, gradients)
     if name == 'reference':
-        with torch.autocast(q.device.type, enabled=False):
+        with no_autocast(q):
             return mlstm_recurrent(q, k, v, igate, fgate, reverse=reverse, eps=eps)
     if is_exporting():
-        with torch.autocast(q.device.type, enabled=False):
-            options = dict(reverse=reverse, chunk_size=chunk_size or _TRACED_CHUNK, eps=eps)
-            return mlstm_traced(q, k, v, igate, fgate, **options)
-    return _mlstm(q, k, v, igate, fgate, reverse, chunk_size, eps, name)[0]
-
-
-def _available(q: Tensor) -> dict[str, str]:
-    """Backends for `q`: name -> '' or why it cannot run here."""
-    on = q.device.type
-    why = '' if _HAS_TRITON else 'triton is not installed'
-    if on not in ('cuda', 'xpu') and os.environ.get('TRITON_INTERPRET') != '1':
-        why = why or f'triton runs on a GPU (or with TRITON_INTERPRET=1), q is on {on}'
-    if q.dtype == torch.float64:
-        why = why or 'triton does not compute in float64'
-    return {'triton': why, 'blocked': '', 'reference': ''}
+        with no_autocast(q):
+            traced = dict(reverse=reverse, chunk_size=chunk_size or _TRACED_CHUNK, eps=eps)
+            return mlstm_traced(q, k, v, igate, fgate, **traced)
+    options = (reverse, chunk_size, eps)
+    return run_or_fall_back('mlstm', name, lambda name: _mlstm(q, k, v, igate, fgate, *options, name)[0])
 
 
 def _check(q, k, v, igate, fgate, chunk_size) -> None:
@@ -93,6 +82,9 @@ def _check(q, k, v, igate, fgate, chunk_size) -> None:
         raise ValueError(f'q, k and v must have one floating dtype; got {q.dtype}, {k.dtype} and {v.dtype}')
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f'chunk_size={chunk_size} must be at least 1')
+
+
+KERNELS['mlstm'] = Kernels(lambda backend: import_module('.triton_op', __package__), check.errors)
 
 
 def _implementation(q: Tensor, chosen: int | None, backend: str):
@@ -125,7 +117,7 @@ def _mlstm(
     """Output of q's shape and dtype, and the normaliser s q_t . n_t (b, S, heads) in at least float32."""
     h, normaliser = _empty_outputs(q)
     if q.numel():
-        with torch.autocast(q.device.type, enabled=False):
+        with no_autocast(q):
             gates = gate_terms(igate, fgate, reverse=reverse)
             module, size = _implementation(q, chunk_size, backend)
             result = module.forward(q, k, v, gates, reverse=reverse, chunk_size=size, eps=eps)
@@ -152,7 +144,7 @@ def _mlstm_backward(
     """Gradients of q, k, v, igate and fgate, each of its tensor's shape and dtype."""
     grads = tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v, igate, fgate))
     if q.numel():
-        with torch.autocast(q.device.type, enabled=False):
+        with no_autocast(q):
             gates = gate_terms(igate, fgate, reverse=reverse)
             module, size = _implementation(q, chunk_size, backend)
             options = dict(reverse=reverse, chunk_size=size, eps=eps)

@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..backend import on_its_device
 from .gates import Gates, denominator, denominator_gradients
 from .reference import NEVER
 from .triton_kernels import accumulate_states, apply_pairs
@@ -116,6 +117,7 @@ class _Call:
         return out, sums.sum(2).unflatten(1, (self.batch, self.heads))
 
 
+@on_its_device
 def forward(
     q: Tensor, k: Tensor, v: Tensor, gates: Gates, *, reverse: bool, chunk_size: int, eps: float
 ) -> tuple[Tensor, Tensor]:
@@ -131,6 +133,7 @@ def forward(
     return h, call.write(normaliser[0])
 
 
+@on_its_device
 def backward(
     dh: Tensor, q: Tensor, k: Tensor, v: Tensor, h: Tensor, normaliser: Tensor, gates: Gates,
     *, reverse: bool, chunk_size: int, eps: float,

@@ -1,37 +1,27 @@
 """The selective scan (S6) along scan orders; :func:`selective_scan` is the public function."""
 
-import os
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor
 
 from mmvssm.scans import Orders
 
-from ..backend import resolve
+from ..backend import COMPILED, no_autocast, no_triton, resolve, run_or_fall_back
+from ..self_check import KERNELS, Kernels
+from . import check
 from .blocked import selective_scan_blocked
-from .op import selective_scan_op
+from .op import implementation, selective_scan_op
 from .reference import selective_scan_reference
 
 __all__ = ['selective_scan']
 
-_HAS_NUMBA = find_spec('numba') is not None
-_HAS_TRITON = find_spec('triton') is not None and find_spec(f'{__name__}.triton_op') is not None
+KERNELS['selective_scan'] = Kernels(implementation, check.errors)
 
 
 def _available(x: Tensor) -> dict[str, str]:
-    """Backends for `x`: name -> '' or why it cannot run here."""
-    on = x.device.type
-    shapes_alone = on == 'meta' and not torch.is_grad_enabled()  # the operator's fake kernel needs no numba
-    why_numba = '' if _HAS_NUMBA or shapes_alone else 'numba is not installed'
-    why_triton = '' if _HAS_TRITON else 'triton is not installed'
-    if on not in ('cpu', 'meta'):  # on the meta device only the operator's fake kernel runs
-        why_numba = f'numba runs on the CPU, x is on {on}'
-    if on not in ('cuda', 'xpu') and os.environ.get('TRITON_INTERPRET') != '1':
-        why_triton = why_triton or f'triton runs on a GPU (or with TRITON_INTERPRET=1), x is on {on}'
-    if x.dtype == torch.float64:
-        why_triton = why_triton or 'triton does not compute in float64'
-    return {'numba': why_numba, 'triton': why_triton, 'blocked': '', 'reference': ''}
+    """Backends for `x`: name -> '' or why none can run on such a tensor."""
+    on = x.device.type  # on the meta device only the operator's fake kernel runs
+    no_numba = '' if on in ('cpu', 'meta') else f'numba runs on the CPU, x is on {on}'
+    return {'numba': no_numba, 'triton': no_triton(x), 'blocked': '', 'reference': ''}
 
 
 def selective_scan(
@@ -79,18 +69,21 @@ def selective_scan(
         ValueError: shapes that do not fit together, an unknown backend, or one that cannot run here.
     """
     _check(x, dt, A, B, C, D, dt_bias, dt_weight, orders)
-    name = resolve('selective_scan', x, backend, _available(x))
+    tensors = (x, dt, A, B, C, D, dt_bias, dt_weight)
+    save = torch.is_grad_enabled() and any(z is not None and z.requires_grad for z in tensors)
+    name = resolve('selective_scan', x, backend, _available(x), save)
     if orders is None:
         orders = _raster(x.shape[1], A.shape[0], x.device)
     out_dtype = x.dtype if out_dtype is None else out_dtype
-    tensors = (x, dt, A, B, C, D, dt_bias, dt_weight)
-    if name in ('numba', 'triton'):
-        save = torch.is_grad_enabled() and any(z is not None and z.requires_grad for z in tensors)
-        y, _ = selective_scan_op(*tensors, orders.index, orders.lengths, softplus, merge, out_dtype, save, name)
-        return y
-    run = {'reference': selective_scan_reference, 'blocked': selective_scan_blocked}[name]
-    with torch.autocast(x.device.type, enabled=False):
-        return run(*tensors, orders, softplus, merge, out_dtype)
+
+    def run(name: str) -> Tensor:
+        if name in COMPILED:
+            return selective_scan_op(*tensors, *orders[:2], softplus, merge, out_dtype, save, name)[0]
+        plain = selective_scan_reference if name == 'reference' else selective_scan_blocked
+        with no_autocast(x):
+            return plain(*tensors, orders, softplus, merge, out_dtype)
+
+    return run_or_fall_back('selective_scan', name, run)
 
 
 def _raster(L: int, K: int, device) -> Orders:

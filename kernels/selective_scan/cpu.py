@@ -2,21 +2,29 @@
 
 import hashlib
 import math
+import warnings
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit, types
+from numba import config, njit, types
 from torch import Tensor
 
 from .. import simd
+from ..backend import SlowKernelWarning
+from ..self_check import in_words
 from ..simd import LANES, LOG2E
 from ..threads import run_tasks
 from . import cpu_backward, cpu_forward
 from .cpu_backward import Gradients
 from .cpu_forward import CHUNK, Inputs
+
+if config.DISABLE_JIT:
+    raise ImportError('NUMBA_DISABLE_JIT is set')
+
+CHECKED_STATES = 5  # of the self-check: the loop over four states and the one over the rest
 
 
 def carries_shape(b, d, K, N, S) -> tuple:
@@ -24,16 +32,42 @@ def carries_shape(b, d, K, N, S) -> tuple:
     return (b, K, (S + CHUNK - 1) // CHUNK, N, (d + LANES - 1) // LANES * LANES)
 
 
-def _cached(kernel, signature):
-    """Compile `kernel`, or read it from numba's cache.
+def _compiled(kernel, signature):
+    """`kernel` for one signature, from numba's cache where that works: not on read-only or full disks, say.
 
     numba looks for changes in the kernel's own file alone, so the name that it files the result under holds a digest of
     all the sources.
     """
-    sources = (simd, cpu_forward, cpu_backward)
-    digest = hashlib.sha256(b''.join(Path(module.__file__).read_bytes() for module in sources))
-    kernel.__qualname__ = f'{kernel.__name__}_{digest.hexdigest()[:12]}'
-    return njit([signature], nogil=True, cache=True)(kernel)
+    try:
+        sources = (simd, cpu_forward, cpu_backward)
+        digest = hashlib.sha256(b''.join(Path(module.__file__).read_bytes() for module in sources))
+        kernel.__qualname__ = f'{kernel.__name__}_{digest.hexdigest()[:12]}'
+        compiled = njit(nogil=True, cache=True)(kernel)
+        _compile(compiled, signature)
+    except Exception as error:  # whatever a file system or a damaged file leads to
+        compiled = njit(nogil=True)(kernel)
+        _compile(compiled, signature)
+        _warn_uncached(error)
+    compiled.disable_compile()
+    return compiled
+
+
+def _compile(dispatcher, signature) -> None:
+    try:
+        dispatcher.compile(signature)
+    except Exception as error:
+        if not dispatcher.signatures:
+            raise
+        _warn_uncached(error)  # compiled, but not written
+
+
+def _warn_uncached(error: Exception) -> None:
+    warnings.warn(
+        f'numba cannot cache the selective scan, every process compiles it anew ({in_words(error)}). '
+        'Set NUMBA_CACHE_DIR to a folder that can be written, or empty the one it uses.',
+        SlowKernelWarning,
+        stacklevel=2,
+    )
 
 
 def _types(dtype: torch.dtype):
@@ -51,14 +85,14 @@ def _types(dtype: torch.dtype):
 @lru_cache(None)
 def _forward_kernel(dtype: torch.dtype):
     real, inputs, _, four, five, tasks = _types(dtype)
-    return _cached(cpu_forward.forward, types.void(real, inputs, four, five, types.boolean, types.boolean, *tasks))
+    return _compiled(cpu_forward.forward, types.void(real, inputs, four, five, types.boolean, types.boolean, *tasks))
 
 
 @lru_cache(None)
 def _backward_kernel(dtype: torch.dtype):
     real, inputs, three, four, five, tasks = _types(dtype)
     grads = types.Tuple((four,) * 8)
-    return _cached(cpu_backward.backward, types.void(real, inputs, three, four, five, grads, types.boolean, *tasks))
+    return _compiled(cpu_backward.backward, types.void(real, inputs, three, four, five, grads, types.boolean, *tasks))
 
 
 def _row(tensor: Tensor, dtype: torch.dtype) -> Tensor:

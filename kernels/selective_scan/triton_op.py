@@ -7,6 +7,7 @@ import torch
 import triton
 from torch import Tensor
 
+from ..backend import on_its_device
 from .triton_backward import gradient_sweep, gradients
 from .triton_forward import carry, sweep
 
@@ -22,6 +23,7 @@ class Tile(NamedTuple):
 
 MAX_STATES = 16  # of one launch; more are scanned in groups, so that every tile fits the registers
 CHUNK = 16  # steps; short, so that there are programs enough for a GPU at batch 2
+CHECKED_STATES = 1  # of the self-check: each number compiles anew, and most models have this one
 
 
 def carries_shape(b, d, K, N, S) -> tuple:
@@ -162,6 +164,7 @@ def _split_states(carries: Tensor, scans: list[_Scan]) -> list[Tensor]:
     return [piece.view(shape) for piece, shape in zip(carries.view(-1).split([math.prod(s) for s in shapes]), shapes)]
 
 
+@on_its_device
 def forward(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, out_dtype, save):
     """See `op`."""
     b, L, d = x.shape[0], x.shape[1], x.shape[-1]
@@ -172,14 +175,14 @@ def forward(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, mer
     y = x.new_zeros((b, L, d) if merge else (b, L, K, d), dtype=torch.float32 if accumulate else out_dtype)
     carries = x.new_empty(carries_shape(b, d, K, N, index.shape[1]), dtype=torch.float32)
     if carries.numel():
-        with torch.cuda.device_of(x):
-            for scan, states in zip(scans, _split_states(carries, scans)):
-                scan.enter_chunks(states)
-                for first in range(K) if one_by_one else (0,):
-                    scan.run_sweep(states, states, y, first, 1 if one_by_one else K, accumulate)
+        for scan, states in zip(scans, _split_states(carries, scans)):
+            scan.enter_chunks(states)
+            for first in range(K) if one_by_one else (0,):
+                scan.run_sweep(states, states, y, first, 1 if one_by_one else K, accumulate)
     return y.to(out_dtype), carries if save else carries.new_empty(0)
 
 
+@on_its_device
 def backward(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge):
     """See `op`. Bitwise-equal over runs where torch.use_deterministic_algorithms asks for it, else by atomics."""
     inputs = (x, dt, A, B, C, D, dt_bias, dt_weight)

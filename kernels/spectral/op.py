@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ..backend import check_backend, default_backend, is_exporting, no_autocast
+from ..backend import is_exporting, no_autocast, resolve
 from . import fft, reference
 from .resize import TRANSFORMS, check_choice, resize_spectral_weight
 
@@ -33,8 +33,8 @@ def spectral_filter(
         weight: (C, h, w) gains, real; resized by frequency where (h, w) is not (H, W).
         transform: 'dct' (DCT-II and its inverse) or 'hartley' (the non-separable 2-D Hartley transform).
         mode: how to resize, see :func:`resize_spectral_weight`.
-        backend: 'reference' is the plain differentiable definition; any other name takes the one fast path there is:
-            FFT, or matrix products for small maps on CPUs. None is what `use_backend` or MMVSSM_BACKEND say.
+        backend: 'reference' is the plain differentiable definition; 'blocked' or 'auto' take the one fast path there
+            is: FFT, or matrix products for small maps on CPUs. None is what `use_backend` or MMVSSM_BACKEND say.
 
     Returns:
         (B, H, W, C), float32 or float64.
@@ -45,7 +45,7 @@ def spectral_filter(
     check_choice('transform', transform, TRANSFORMS)
     if x.dim() != 4 or weight.dim() != 3 or weight.shape[0] != x.shape[3]:
         raise ValueError(f'x must be (B, H, W, C) and weight (C, h, w); got {tuple(x.shape)} and {tuple(weight.shape)}')
-    backend = default_backend() if backend is None else check_backend(backend)
+    backend = resolve('spectral_filter', x, backend, {'blocked': '', 'reference': ''})
     compute = torch.promote_types(x.dtype, torch.float32)
     with no_autocast(x):
         weight = resize_spectral_weight(weight.to(compute), (x.shape[1], x.shape[2]), transform, mode)

@@ -1,0 +1,48 @@
+"""The tiny problem by which the compiled scans are checked at their first use; see `..self_check`."""
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from mmvssm.scans import Orders
+
+from ..self_check import relative_error, wave
+from .reference import selective_scan_reference
+
+LENGTH, CHANNELS, RANK = 70, 20, 2  # more than one chunk, more than one vector of channels, neither filled
+NAMES = ('x', 'dt', 'A', 'B', 'C', 'D', 'dt_bias', 'dt_weight')
+
+
+def errors(module: ModuleType, device: torch.device, dtype: torch.dtype, gradients: bool) -> dict[str, float]:
+    """Relative RMS errors of y and, with `gradients`, of each gradient, of the kernels in `module`."""
+    tensors, orders = _problem(module.CHECKED_STATES, dtype)
+    dy = wave(1, LENGTH, CHANNELS, phase=9.0, dtype=dtype)
+    wanted = _definition(tensors, orders, dy)
+
+    given = [z.to(device) for z in tensors]
+    tables = [table.to(device) for table in orders[:2]]
+    y, carries = module.forward(*given, *tables, True, True, dtype, gradients)
+    found = {'y': y}
+    if gradients:
+        found |= dict(zip(NAMES, module.backward(dy.to(device), carries, *given, *tables, True, True)))
+    return {name: relative_error(z, wanted[name]) for name, z in found.items()}
+
+
+def _problem(N: int, dtype: torch.dtype) -> tuple[list[Tensor], Orders]:
+    """One map read forwards and backwards, with all that the operator takes."""
+    wide = torch.promote_types(dtype, torch.float32)
+    L, d, K, R = LENGTH, CHANNELS, 2, RANK
+    x, dt = wave(1, L, d, phase=0.0, dtype=dtype), wave(1, L, K, R, phase=1.0, dtype=dtype)
+    A = wave(K, d, N, phase=2.0, dtype=wide) - 1.5
+    B, C = wave(1, L, K, N, phase=3.0, dtype=dtype), wave(1, L, K, N, phase=4.0, dtype=dtype)
+    D, bias, weight = (wave(K, d, phase=p, dtype=wide) for p in (5.0, 6.0, 7.0))
+    token = torch.arange(L, dtype=torch.int32, device='cpu')
+    orders = Orders(torch.stack([token, token.flip(0)]), torch.full((K,), L, dtype=torch.int32, device='cpu'), L)
+    return [x, dt, A, B, C, D, bias, weight[..., None] * wave(R, phase=8.0, dtype=wide)], orders
+
+
+def _definition(tensors: list[Tensor], orders: Orders, dy: Tensor) -> dict[str, Tensor]:
+    leaves = [z.double().requires_grad_() for z in tensors]
+    y = selective_scan_reference(*leaves, orders, True, True, torch.float64)
+    return {'y': y.detach(), **dict(zip(NAMES, torch.autograd.grad(y, leaves, dy.double())))}
