@@ -64,7 +64,7 @@ class ConfigBackbone:
         )
         if name is not None:
             self.variant = name
-        self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
+        self.norm_eval = norm_eval
         self.init_cfg = _check_init_cfg(init_cfg, pretrained)
         self.is_init = False
         self.set_grad_checkpointing(with_cp)
@@ -83,11 +83,9 @@ class ConfigBackbone:
     def train(self, mode: bool = True):
         """As usual, but frozen stages (and, on request, BatchNorm) stay in evaluation mode."""
         super().train(mode)
-        if mode and hasattr(self, 'frozen_stages'):
-            self.freeze(self.frozen_stages)
-            for module in self.modules() if self.norm_eval else ():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+        for module in self.modules() if mode and self.norm_eval else ():
+            if isinstance(module, _BatchNorm):
+                module.eval()
         return self
 
 

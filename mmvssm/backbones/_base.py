@@ -4,6 +4,7 @@ A family's class names its modules as the official state dict does, so the curre
 without renaming. `features_only=True` builds the dense-prediction form: no head, `forward` returns a list of maps.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -48,11 +49,40 @@ def is_symbolic(size) -> bool:
     return torch.compiler.is_compiling() or isinstance(size, torch.fx.Proxy)
 
 
+def own_copy(x: Tensor) -> Tensor:
+    """`x`, contiguous, in memory that neither the network nor its backward pass looks at: the caller may change it."""
+    return x.clone(memory_format=torch.contiguous_format)
+
+
 def drop_path_rates(rate: float, depth: int) -> list[float]:
     """Drop-path rates of `depth` blocks, linear from 0 to `rate`."""
     if not 0.0 <= rate < 1.0:
         raise ValueError(f'drop_path_rate={rate} must lie in [0, 1)')
     return [rate * i / max(depth - 1, 1) for i in range(depth)]
+
+
+class BuffersAside:
+    """Context in which `block` works on copies of its buffers, as they stood when this was made."""
+
+    def __init__(self, block: nn.Module):
+        self.own = [(module, name, b) for module in block.modules() for name, b in module.named_buffers(recurse=False)]
+        self.before = [buffer.clone() for _, _, buffer in self.own]
+
+    def __enter__(self) -> None:
+        for (module, name, _), buffer in zip(self.own, self.before):
+            setattr(module, name, buffer.clone())  # a second backward pass starts from the same values
+
+    def __exit__(self, *exc) -> None:
+        for module, name, buffer in self.own:
+            setattr(module, name, buffer)
+
+
+def recompute_later(block: nn.Module, *args):
+    """`block(*args)`, computed again in the backward pass; running statistics (BatchNorm's) move once."""
+    if torch.compiler.is_compiling():  # no contexts there, and a compiled recomputation changes no buffer
+        return checkpoint(block, *args, use_reentrant=False)
+    contexts = contextlib.nullcontext(), BuffersAside(block)
+    return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: contexts)
 
 
 class Backbone(nn.Module):
@@ -67,6 +97,7 @@ class Backbone(nn.Module):
         fresh_prefixes: prefixes that dense prediction adds, absent from ImageNet files.
         first_conv, classifier_name: parameter-path prefixes for timm's default config.
         extra_classifiers: further linear layers whose size is the number of classes.
+        frozen_stages: what :meth:`freeze` was last called with.
     """
 
     head_prefixes: tuple[str, ...] = ()
@@ -74,6 +105,8 @@ class Backbone(nn.Module):
     first_conv: str = ''
     classifier_name: str = ''
     extra_classifiers: tuple[str, ...] = ()
+    frozen_stages: int = -1
+    _frozen: tuple[str, ...] = ()  # parameters that `freeze` turned off
 
     def __init__(self, *, num_classes: int, in_chans: int, features_only: bool, out_norms: bool):
         super().__init__()
@@ -110,7 +143,7 @@ class Backbone(nn.Module):
 
     def _run(self, block: nn.Module, *args):
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(block, *args, use_reentrant=False)
+            return recompute_later(block, *args)
         return block(*args)
 
     @torch.jit.ignore
@@ -130,9 +163,10 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def freeze(self, num_stages: int) -> None:
-        """Stop gradients of the stem (`num_stages=0`) and of the first `num_stages` stages; -1 freezes nothing.
+        """Stop gradients of the stem (`num_stages=0`) and of the first `num_stages` stages, and of nothing else.
 
-        Frozen modules are put in evaluation mode (drop path, BatchNorm statistics).
+        Frozen modules stay in evaluation mode (dropout, drop path, BatchNorm statistics), whatever `train()` says. What
+        an earlier call froze and this one does not gets its gradients back; -1 freezes nothing.
 
         Raises:
             ValueError: `num_stages` exceeds the number of stages.
@@ -140,11 +174,30 @@ class Backbone(nn.Module):
         groups = list(self.freeze_groups())
         if not -1 <= num_stages < len(groups):
             raise ValueError(f'frozen_stages={num_stages} is out of range; allowed: -1 to {len(groups) - 1}')
-        for group in groups[: num_stages + 1]:
-            for item in group:
-                item.requires_grad_(False)
-                if isinstance(item, nn.Module):
-                    item.eval()
+        parameters = dict(self.named_parameters())
+        for name in self._frozen:
+            if name in parameters:
+                parameters[name].requires_grad_(True)
+        thaws, self.frozen_stages = num_stages < self.frozen_stages, num_stages
+        trainable = [name for name, p in parameters.items() if p.requires_grad]
+        for item in self._frozen_items():
+            item.requires_grad_(False)
+            if isinstance(item, nn.Module):
+                item.eval()
+        self._frozen = tuple(name for name in trainable if not parameters[name].requires_grad)
+        if thaws:
+            self.train(self.training)
+
+    def _frozen_items(self) -> list[nn.Module | nn.Parameter]:
+        return [item for group in list(self.freeze_groups())[: self.frozen_stages + 1] for item in group]
+
+    def train(self, mode: bool = True):
+        """As usual, but frozen modules stay in evaluation mode."""
+        super().train(mode)
+        for item in self._frozen_items() if mode else ():
+            if isinstance(item, nn.Module):
+                item.eval()
+        return self
 
     def forward(self, x: Tensor):
         """(B, in_chans, H, W) -> logits (B, num_classes), or the list of NCHW maps of a feature model."""
@@ -203,7 +256,7 @@ class HierarchicalBackbone(Backbone):
             x = self.run_stage(i, x)
             if i in take:
                 out = self.out_norm(i, x) if norm else x
-                maps.append(out.permute(0, 3, 1, 2).contiguous() if output_fmt == 'NCHW' else out)
+                maps.append(own_copy(out.permute(0, 3, 1, 2) if output_fmt == 'NCHW' else out))
             if stop_early and i == take[-1]:
                 break
             x = self.downsample(i, x)

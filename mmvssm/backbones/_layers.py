@@ -4,14 +4,71 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
+from torch.nn.modules import module as global_hooks
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from mmvssm import scans
 from mmvssm.kernels import selective_scan
 
 ACTIVATIONS = dict(silu=nn.SiLU, gelu=nn.GELU, relu=nn.ReLU, sigmoid=nn.Sigmoid)
+
+
+HOOKS = ('_forward_pre_hooks', '_forward_hooks', '_backward_pre_hooks', '_backward_hooks')
+
+
+def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether calling `module` is what `kind` (nn.Linear, nn.Conv1d, ...) does with its weight and bias, and no more.
+
+    Then a fused operation may take weight and bias. An adapter, a quantised layer, a parametrised, pruned, offloaded or
+    hooked one has to be called.
+    """
+    return (
+        type(module) is kind
+        and 'forward' not in module.__dict__
+        and not any(getattr(module, hooks) or getattr(global_hooks, f'_global{hooks}') for hooks in HOOKS)
+        and not any(p is not None and is_traceable_wrapper_subclass(p) for p in (module.weight, module.bias))
+    )
+
+
+@torch.fx.wrap
+def answer_dtype(x: Tensor) -> torch.dtype:
+    """What norms and scans of `x` answer in: x's dtype; under autocast, which narrows by itself, float32 at least."""
+    on = x.device.type
+    autocast = on != 'meta' and torch.is_autocast_enabled(on)  # the meta device has none
+    return torch.promote_types(x.dtype, torch.float32) if autocast else x.dtype
+
+
+@torch.fx.wrap
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
+    """LayerNorm over the last dimension, computed in the wider of x's and weight's precision."""
+    wide = torch.promote_types(x.dtype, weight.dtype)
+    bias = None if bias is None else bias.to(wide)
+    return F.layer_norm(x.to(wide), weight.shape, weight.to(wide), bias, eps).to(answer_dtype(x))
+
+
+@torch.fx.wrap
+def rms_norm(x: Tensor, weight: Tensor, eps: float | None) -> Tensor:
+    """RMSNorm over the last dimension, computed in the wider of x's and weight's precision."""
+    wide = torch.promote_types(x.dtype, weight.dtype)
+    return F.rms_norm(x.to(wide), weight.shape, weight.to(wide), eps).to(answer_dtype(x))
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm that may be kept in float32 inside a half model, and the other way round."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.weight, self.bias, self.eps)
+
+
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm that may be kept in float32 inside a half model, and the other way round."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)
 
 
 class Permute(nn.Module):
@@ -41,7 +98,7 @@ def conv_stem(in_chans: int, dim: int, patch_size: int, norm: bool = True) -> nn
     return nn.Sequential(
         nn.Conv2d(in_chans, dim, patch_size, patch_size),
         to_nhwc(),
-        nn.LayerNorm(dim) if norm else nn.Identity(),
+        LayerNorm(dim) if norm else nn.Identity(),
     )
 
 
@@ -50,7 +107,7 @@ class PatchMerging(nn.Module):
 
     def __init__(self, dim: int, out_dim: int):
         super().__init__()
-        self.norm = nn.LayerNorm(4 * dim)
+        self.norm = LayerNorm(4 * dim)
         self.reduction = nn.Linear(4 * dim, out_dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,26 +151,18 @@ class DirectionalScan(nn.Module):
             self.A_logs = nn.Parameter(torch.randn(k * d, n) if ssm_init == 'v1' else torch.zeros(k * d, n))
         self.Ds = nn.Parameter(torch.ones(k * d))
 
-    def scan(
-        self, x: Tensor, orders: scans.Orders, first: int = 0, merge: bool = True, out_dtype=torch.float32
-    ) -> Tensor:
+    def scan(self, x: Tensor, orders: scans.Orders, first: int = 0, merge: bool = True) -> Tensor:
         """Scan tokens x (B, L, d) along `orders`, with the parameters of directions `first`, `first + 1`, ...
 
-        Returns (B, L, d), the sum of the directions, or (B, L, K, d) where `merge` is False.
+        Returns (B, L, d), the sum of the directions, or (B, L, K, d) where `merge` is False; in float32 under autocast.
         """
         k = orders.index.shape[0]
         weight = self.x_proj_weight[first : first + k]
-        projected = F.linear(x, weight.flatten(0, 1)).unflatten(-1, (k, -1))
-        return self.scan_projected(x, projected, orders, first, merge, out_dtype)
+        projected = F.linear(x, weight.flatten(0, 1).to(x.dtype)).unflatten(-1, (k, -1))
+        return self.scan_projected(x, projected, orders, first, merge)
 
     def scan_projected(
-        self,
-        x: Tensor,
-        projected: Tensor,
-        orders: scans.Orders,
-        first: int = 0,
-        merge: bool = True,
-        out_dtype=torch.float32,
+        self, x: Tensor, projected: Tensor, orders: scans.Orders, first: int = 0, merge: bool = True
     ) -> Tensor:
         """As :meth:`scan`, given the tokens' dt, B and C: `projected` (B, L, K, R + 2N)."""
         n = self.d_state
@@ -131,7 +180,7 @@ class DirectionalScan(nn.Module):
             dt_weight=self.dt_projs_weight[own],
             orders=orders,
             merge=merge,
-            out_dtype=None if x.dtype == torch.float64 else out_dtype,
+            out_dtype=answer_dtype(x),
         )
 
 
@@ -152,7 +201,7 @@ class ClassifierHead(nn.Module):
 
     def __init__(self, dim: int, num_classes: int, global_pool: str = 'avg', drop_rate: float = 0.0):
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
         self.drop = nn.Dropout(drop_rate)
         self.head = nn.Identity()
         self.reset(num_classes, global_pool)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 
-from ._base import Backbone, check_choice, is_symbolic, resolve_indices
+from ._base import Backbone, check_choice, is_symbolic, own_copy, resolve_indices
+from ._layers import LayerNorm
 
 Grid = tuple[int, int]
 torch.fx.wrap('resize_table')  # it branches on sizes: a node of a graph, not traced
@@ -63,6 +64,11 @@ def square_grid(num_tokens: int) -> Grid | None:
     """The side of a square table, as a pair; None where the count is no square."""
     side = int(num_tokens**0.5 + 0.5)
     return (side, side) if side * side == num_tokens else None
+
+
+def as_map(tokens: Tensor, grid: Grid) -> Tensor:
+    """Tokens (B, h * w, C) as a view (B, C, h, w)."""
+    return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
 
 
 class TableResizer:
@@ -129,7 +135,7 @@ class PlainBackbone(Backbone):
         self._finish(table, (taps or default_taps(depth)) if out_indices is None else out_indices)
         if self.out_norms:
             for j in range(len(self.out_indices)):
-                self.add_module(f'outnorm_{j}', nn.LayerNorm(embed_dim, eps=norm_eps))
+                self.add_module(f'outnorm_{j}', LayerNorm(embed_dim, eps=norm_eps))
 
     def out_norm(self, i: int, tokens: Tensor) -> Tensor:
         """The out-norm of block i's map, where the model has one."""
@@ -167,12 +173,8 @@ class PlainBackbone(Backbone):
             if i in take:
                 tokens = self.tap(i, state, grid)
                 tokens = self.out_norm(i, tokens) if norm else tokens
-                maps.append(self._as_map(tokens, grid) if output_fmt == 'NCHW' else tokens)
+                maps.append(own_copy(as_map(tokens, grid) if output_fmt == 'NCHW' else tokens))
         return maps if intermediates_only else (self.finish(state, grid), maps)
-
-    @staticmethod
-    def _as_map(tokens: Tensor, grid: Grid) -> Tensor:
-        return tokens.unflatten(1, grid).permute(0, 3, 1, 2).contiguous()
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> the tokens after the last block and norm."""
@@ -183,7 +185,7 @@ class PlainBackbone(Backbone):
 
     def stem_items(self) -> list[nn.Module | nn.Parameter]:
         """What acts before the first block."""
-        names = ('patch_embed', 'pos_embed', 'cls_token', 'cls_token_head', 'cls_token_tail')
+        names = ('patch_embed', 'pos_embed', 'pos_drop', 'cls_token', 'cls_token_head', 'cls_token_tail')
         return [item for name in names if (item := getattr(self, name, None)) is not None]
 
     def block_groups(self):

@@ -17,7 +17,7 @@ from mmvssm import scans
 from mmvssm.kernels import selective_scan
 
 from ._base import check_choice, drop_path_rates, is_symbolic
-from ._layers import inverse_softplus_dt
+from ._layers import LayerNorm, RMSNorm, answer_dtype, inverse_softplus_dt, is_plain
 from ._plain import Grid, PlainBackbone, TableResizer, grid_size, pad_image, resize_table, square_grid, to_pair
 
 DT_INITS = ('published', 'mamba')
@@ -26,6 +26,16 @@ POOLS = ('avg', 'last', 'max', '')
 CLASS_TOKENS = (None, 'middle', 'first', 'both')
 torch.fx.wrap('pad_image')  # these branch on sizes and dtypes: nodes of a graph, not traced
 torch.fx.wrap('widen')
+torch.fx.wrap('answer_dtype')
+
+
+def convolve_causally(conv: nn.Module, x: Tensor, reverse: bool = False) -> Tensor:
+    """:func:`causal_conv` by a module that pads both ends of (B, d, L) by one less than its width."""
+    if is_plain(conv, nn.Conv1d):
+        return causal_conv(x, conv.weight, conv.bias, reverse)
+    x = x.flip(1) if reverse else x
+    y = conv(x.mT)[..., : x.shape[1]].mT
+    return y.flip(1) if reverse else y
 
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool = False) -> Tensor:
@@ -127,17 +137,29 @@ def with_class_token(orders: scans.Orders, position: int) -> scans.Orders:
 
 
 class RotaryTables(nn.Module):
-    """The constant tables `freqs_cos`, `freqs_sin` as they stand in checkpoints."""
+    """The constant tables `freqs_cos`, `freqs_sin` as they stand in checkpoints.
+
+    For another grid they are resized one by one, as published, not recomputed.
+    """
 
     def __init__(self, grid: Grid, dim: int, pretrained_grid: int):
         super().__init__()
         cos, sin = rotation_tables(grid, dim, pretrained_grid)
         self.register_buffer('freqs_cos', cos)
         self.register_buffer('freqs_sin', sin)
+        self.grid = grid
+        self._resize = TableResizer()
+
+    def forward(self, grid: Grid) -> tuple[Tensor, Tensor]:
+        """cos and sin, (h * w, C)."""
+        return (
+            self._resize('cos', self.freqs_cos, self.grid, grid),
+            self._resize('sin', self.freqs_sin, self.grid, grid),
+        )
 
 
 class StreamBlock(nn.Module):
-    """`mixer(norm(r))`; `drop_path` acts on the output of the block before, when that joins the stream."""
+    """`mixer(norm(r))`; `drop_path` acts on that output when it joins the stream."""
 
     def __init__(self, norm: nn.Module, mixer: nn.Module, drop_path: float):
         super().__init__()
@@ -145,8 +167,9 @@ class StreamBlock(nn.Module):
         self.mixer = mixer
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, stream: Tensor, grid: Grid) -> Tensor:
-        return self.mixer(self.norm(stream.to(self.norm.weight.dtype)), grid)
+    def forward(self, stream: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
+        """The stream may be wider than `dtype`, which the mixer computes in."""
+        return self.mixer(self.norm(stream).to(dtype), grid)
 
 
 class Directions(nn.Module):
@@ -176,6 +199,7 @@ class Directions(nn.Module):
         projected = torch.stack([proj(s) for s, proj in zip(u.unbind(1), self.each('x_proj'))], dim=1)
         dt, B, C = projected.transpose(1, 2).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         A_log = torch.stack(self.each('A_log'))
+        dt, dt_weight, dt_bias = self._step_sizes(dt)
         return selective_scan(
             u.transpose(1, 2),
             dt,
@@ -183,8 +207,8 @@ class Directions(nn.Module):
             B,
             C,
             torch.stack(self.each('D')),
-            torch.stack([proj.bias for proj in self.each('dt_proj')]),
-            dt_weight=torch.stack([proj.weight for proj in self.each('dt_proj')]),
+            dt_bias,
+            dt_weight=dt_weight,
             orders=orders,
             merge=merge,
         )
@@ -192,8 +216,18 @@ class Directions(nn.Module):
     def scan_along(self, x: Tensor, orders: scans.Orders) -> Tensor:
         """Read tokens x (B, L, d) along the branches' orders, convolve, scan and write back: (B, L, K, d)."""
         sequences = zip(scans.read(x, orders).unbind(1), self.each('conv'))
-        u = torch.stack([F.silu(causal_conv(s, conv.weight, conv.bias)) for s, conv in sequences], dim=1)
+        u = torch.stack([F.silu(convolve_causally(conv, s)) for s, conv in sequences], dim=1)
         return scans.write_each(self.scan(u, merge=False), orders)
+
+    def _step_sizes(self, dt: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """dt (B, L, K, R) with the projections' weights and biases, or (B, L, K, d), projected already.
+
+        The operator expands dt token by token, which saves the memory of the larger tensor.
+        """
+        layers = self.each('dt_proj')
+        if all(is_plain(proj, nn.Linear) and proj.bias is not None for proj in layers):
+            return dt, torch.stack([proj.weight for proj in layers]), torch.stack([proj.bias for proj in layers])
+        return torch.stack([proj(z) for z, proj in zip(dt.unbind(2), layers)], dim=2), None, None
 
     def init_dt(self, branches: Sequence[int]) -> None:
         """Mamba's start for some branches: step sizes log-uniform in [1e-3, 0.1]."""
@@ -271,7 +305,7 @@ class StreamBackbone(PlainBackbone):
         self.embed_dim, self.class_token, self.pretrained_grid = embed_dim, class_token, pretrained_grid
         self.use_rope, self.rope_residual = rope, rope_residual
         self.residual_in_fp32, self.global_pool = residual_in_fp32, global_pool
-        make_norm = nn.RMSNorm if rms_norm else nn.LayerNorm
+        make_norm = RMSNorm if rms_norm else LayerNorm
 
         self.patch_embed = PatchEmbed(self.in_chans, embed_dim, patch_size, stride)
         for name in self._class_names():
@@ -282,9 +316,8 @@ class StreamBackbone(PlainBackbone):
         rates = drop_path_rates(drop_path_rate, depth)
         self.layers = nn.ModuleList(
             StreamBlock(make_norm(embed_dim, eps=norm_eps), mixer, rate)
-            for mixer, rate in zip(mixers, [0.0, *rates[:-1]])
+            for mixer, rate in zip(mixers, [*rates[:-1], drop_path_rate])
         )
-        self.drop_path = DropPath(drop_path_rate)
         if final_norm or not self.features_only:
             self.norm_f = make_norm(embed_dim, eps=norm_eps)
         if not self.features_only:
@@ -309,8 +342,8 @@ class StreamBackbone(PlainBackbone):
         patches, tokens = split_class(self.pos_embed, self.grid[0] * self.grid[1], self.class_token)
         return join_class(self._resize('pos_embed', patches, self.grid, grid), tokens, self.class_token)
 
-    def rope_tables(self, grid: Grid) -> tuple[Tensor, Tensor]:
-        """cos and sin, (h * w, C)."""
+    def rope_tables(self, grid: Grid, like: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin, (h * w, C), on the device of `like`."""
         raise NotImplementedError
 
     def embed(self, x: Tensor):
@@ -322,7 +355,7 @@ class StreamBackbone(PlainBackbone):
         if self.pos_embed is not None:
             x = x + self.positions(grid)
         h = self.pos_drop(x)
-        tables = self.rope_tables(grid) if self.use_rope else None
+        tables = self.rope_tables(grid, h) if self.use_rope else None
         return (h, None, self._wide(self._turn(h, tables)), tables), grid
 
     def _wide(self, stream: Tensor) -> Tensor:
@@ -337,12 +370,12 @@ class StreamBackbone(PlainBackbone):
         return join_class(rotate(patches, *tables), tokens, self.class_token)
 
     def run_block(self, i: int, state, grid: Grid):
-        _, _, stream, tables = state
-        h = self._run(self.layers[i], stream, grid)
+        h, _, stream, tables = state
+        h = self._run(self.layers[i], stream, grid, h.dtype)
         if i + 1 == self.depth:
             return h, stream, None, tables
         before = self._turn(stream, tables) if self.rope_residual else stream
-        return h, stream, self._wide(before + self.layers[i + 1].drop_path(self._turn(h, tables))), tables
+        return h, stream, self._wide(before + self.layers[i].drop_path(self._turn(h, tables))), tables
 
     def patches(self, sequence: Tensor, grid: Grid) -> Tensor:
         """A sequence (B, L, C) without its class tokens."""
@@ -351,10 +384,10 @@ class StreamBackbone(PlainBackbone):
     def finish(self, state, grid: Grid) -> Tensor:
         """norm(r + h), (B, L, C), class tokens included."""
         h, stream, *_ = state
-        return self.final_norm(stream + self.drop_path(h))
+        return self.final_norm(stream + self.layers[-1].drop_path(h)).to(answer_dtype(h))
 
     def final_norm(self, x: Tensor) -> Tensor:
-        return self.norm_f(x.to(self.norm_f.weight.dtype)) if hasattr(self, 'norm_f') else x
+        return self.norm_f(x) if hasattr(self, 'norm_f') else x
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """(B, L, C) -> logits (B, num_classes) of the class token or pooled tokens, or the pooled features."""

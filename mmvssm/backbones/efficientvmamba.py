@@ -18,7 +18,7 @@ from mmvssm import scans
 
 from ._base import check_choice, drop_path_rates
 from ._factory import register_variant
-from ._layers import DirectionalScan, conv_stem, to_nchw, to_nhwc
+from ._layers import DirectionalScan, LayerNorm, conv_stem, to_nchw, to_nhwc
 from .localvmamba import BiAttn
 from .vmamba import VSSBackbone, make_downsample, stage_dims
 
@@ -64,7 +64,7 @@ class AtrousSS2D(DirectionalScan):
             self.out_rank = nn.Linear(d_inner, d_expand, bias=False)
         else:
             self.in_rank = self.out_rank = nn.Identity()
-        self.out_norm = nn.LayerNorm(d_inner)
+        self.out_norm = LayerNorm(d_inner)
         self.out_proj = nn.Linear(d_expand, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class AtrousSS2D(DirectionalScan):
         height, width = x.shape[1:3]
         orders = scans.orders(self.scan_orders, height, width, x.device, layer=self)
         if self.scan_orders == scans.ATROUS_SCAN:  # a lattice reads its own tokens only, so they alone are projected
-            projected = lattice_linear(x, self.x_proj_weight).flatten(1, 2).unsqueeze(2)
+            projected = lattice_linear(x, self.x_proj_weight.to(x.dtype)).flatten(1, 2).unsqueeze(2)
             y = self.scan_projected(x.flatten(1, 2), projected.expand(-1, -1, self.num_directions, -1), orders)
         else:
             y = self.scan(x.flatten(1, 2), orders)
@@ -94,14 +94,14 @@ class EVSSBlock(nn.Module):
 
     def __init__(self, dim: int, op: nn.Module, mlp_ratio: float, drop_path: float):
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
         self.op = op
         self.conv_branch = nn.Sequential(
             nn.Conv2d(dim, dim, 3, padding=1, groups=dim), nn.BatchNorm2d(dim), nn.GELU(), nn.Conv2d(dim, dim, 1)
         )
         self.se = BiAttn(dim)
         self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(dim) if mlp_ratio > 0 else None
+        self.norm2 = LayerNorm(dim) if mlp_ratio > 0 else None
         self.mlp = Mlp(dim, int(dim * mlp_ratio)) if mlp_ratio > 0 else None
 
     def gated(self, x: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from mmvssm.kernels import resize_spectral_weight, spectral_filter
 from mmvssm.weights import CheckpointError
 
-from ._base import HierarchicalBackbone, check_choice, drop_path_rates
+from ._base import HierarchicalBackbone, check_choice, drop_path_rates, own_copy
 from ._factory import register_variant
+from ._layers import LayerNorm
 
 POOLS = ('token', '')
 EPS = 1e-6  # of every LayerNorm but those of the stem and the downsampling
@@ -40,7 +41,7 @@ class Downsample(nn.Module):
     def __init__(self, dim: int, out_dim: int):
         super().__init__()
         self.proj = nn.Conv2d(dim, out_dim, 3, stride=2, padding=1)
-        self.norm = nn.LayerNorm(out_dim)
+        self.norm = LayerNorm(out_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(on_nchw(self.proj, x))
@@ -54,10 +55,10 @@ class Stem(nn.Module):
         layers = []
         for channels, kernel, stride in ((in_chans, 7, 2), (hidden, 3, 1), (hidden, 3, 1)):
             conv = nn.Conv2d(channels, hidden, kernel, stride, padding=kernel // 2, bias=False)
-            layers += [conv, nn.BatchNorm2d(hidden), nn.ReLU(inplace=True)]
+            layers += [conv, nn.BatchNorm2d(hidden), nn.ReLU()]
         self.conv = nn.Sequential(*layers)
         self.proj = nn.Conv2d(hidden, dim, 3, stride=2, padding=1)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.proj(self.conv(x)).permute(0, 2, 3, 1))
@@ -69,6 +70,9 @@ class LocalBranch(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         self.conv = depthwise(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return on_nchw(self.conv, x)
 
 
 @register_notrace_module
@@ -89,10 +93,9 @@ class SpectralMixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         local, spectral = x.chunk(2, dim=-1)
-        local = on_nchw(self.local_ssm.conv, local)
         spectral = spectral_filter(spectral, self.weight, transform=self.transform, mode=self.resize)
         # x left a LayerNorm: float32 under autocast, where the published mixer's output is too
-        return torch.stack([local.to(x.dtype), spectral.to(x.dtype)], dim=-1).flatten(-2)
+        return torch.stack([self.local_ssm(local).to(x.dtype), spectral.to(x.dtype)], dim=-1).flatten(-2)
 
     def extra_repr(self) -> str:
         return f'size={tuple(self.weight.shape[1:])}, transform={self.transform!r}, resize={self.resize!r}'
@@ -130,11 +133,14 @@ class SelfAttention(Attention):
 
 
 class DepthwiseConv(nn.Module):
-    """A holder: the official name of the MLP's convolution is `dwconv.dwconv`."""
+    """The MLP's convolution, whose official name is `dwconv.dwconv`."""
 
     def __init__(self, dim: int):
         super().__init__()
         self.dwconv = depthwise(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return on_nchw(self.dwconv, x)
 
 
 class ConvMlp(nn.Module):
@@ -147,7 +153,7 @@ class ConvMlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(on_nchw(self.dwconv.dwconv, self.fc1(x))))
+        return self.fc2(F.gelu(self.dwconv(self.fc1(x))))
 
 
 class Block(nn.Module):
@@ -155,9 +161,9 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, mixer: nn.Module, mlp_ratio: float, drop_path: float):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=EPS)
+        self.norm1 = LayerNorm(dim, eps=EPS)
         self.attn = mixer
-        self.norm2 = nn.LayerNorm(dim, eps=EPS)
+        self.norm2 = LayerNorm(dim, eps=EPS)
         self.mlp = ConvMlp(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
@@ -171,9 +177,9 @@ class ClassBlock(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=EPS)
+        self.norm1 = LayerNorm(dim, eps=EPS)
         self.attn = Attention(dim, num_heads)
-        self.norm2 = nn.LayerNorm(dim, eps=EPS)
+        self.norm2 = LayerNorm(dim, eps=EPS)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -196,7 +202,8 @@ class Heracles(HierarchicalBackbone):
         spectral_resize: 'linear', 'trig' or 'index', see :func:`mmvssm.kernels.resize_spectral_weight`.
         token_label: a second head on every token of the last stage; logits add half of its largest (Token labelling,
             arXiv 2104.10858). :meth:`forward_token_labels` gives both heads' outputs for its loss.
-        drop_path_rate, num_classes, in_chans: as in timm; global_pool: 'token' or '' (logits per token).
+        drop_rate, drop_path_rate: before the classifiers; stochastic depth.
+        num_classes, in_chans: as in timm; global_pool: 'token' or '' (logits per token).
         features_only, out_indices: the dense-prediction form. Maps 0 to 2 are normed in the main path.
         out_norms: norm the last map too (`norm4`, which token labelling trained on these tokens).
     """
@@ -217,6 +224,7 @@ class Heracles(HierarchicalBackbone):
         transform: str = 'dct',
         spectral_resize: str = 'linear',
         token_label: bool = True,
+        drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         num_classes: int = 1000,
         in_chans: int = 3,
@@ -257,11 +265,12 @@ class Heracles(HierarchicalBackbone):
             self.add_module(f'patch_embed{i + 1}', stem)
             self.add_module(f'block{i + 1}', blocks)
             if i < self.num_stages - 1 or self.out_norms or not features_only:
-                self.add_module(f'norm{i + 1}', nn.LayerNorm(dim, eps=EPS))
+                self.add_module(f'norm{i + 1}', LayerNorm(dim, eps=EPS))
         self._finish(self._feature_table(embed_dims, [f'block{i + 1}' for i in range(self.num_stages)]), out_indices)
         if features_only:
             self.head_prefixes = (*self.head_prefixes, *(() if self.out_norms else (f'norm{self.num_stages}.',)))
         else:
+            self.head_drop = nn.Dropout(drop_rate)
             self.post_network = nn.ModuleList([ClassBlock(embed_dims[-1], num_heads[-1], mlp_ratios[-1])])
             # a file with the second head fits a model without it
             self.fresh_prefixes = () if token_label else ('aux_head.',)
@@ -288,7 +297,7 @@ class Heracles(HierarchicalBackbone):
     def final_norm(self, x: Tensor) -> Tensor:
         """(B, h, w, C) -> normed sequence of class token and tokens (B, 1 + h w, C); a feature model keeps the map."""
         if self.features_only:
-            return x
+            return own_copy(x)
         tokens = x.flatten(1, 2)
         tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1)
         for block in self.post_network:
@@ -297,6 +306,7 @@ class Heracles(HierarchicalBackbone):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """(B, 1 + N, C), normed -> logits (B, num_classes), or the class token (B, C); of all where none is pooled."""
+        x = self.head_drop(x)
         token = x[:, 0] if self.global_pool else x
         if pre_logits:
             return token
@@ -309,7 +319,7 @@ class Heracles(HierarchicalBackbone):
         """Images -> logits of the class token (B, num_classes) and of every token (B, N, num_classes), row-major."""
         if self.aux_head is None:
             raise ValueError('token_label=False or num_classes=0: this model has no head for token labels')
-        x = self.forward_features(x)
+        x = self.head_drop(self.forward_features(x))
         return self.head(x[:, 0]), self.aux_head(x[:, 1:])
 
     def get_classifier(self) -> nn.Module:

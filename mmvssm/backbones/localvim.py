@@ -19,6 +19,7 @@ from mmvssm import scans
 
 from ._base import check_choice
 from ._factory import register_variant
+from ._layers import answer_dtype
 from ._plain import Grid, resize_table, square_grid
 from ._stream import (
     DT_INITS,
@@ -200,17 +201,14 @@ class LocalVim(StreamBackbone):
         if self.pos_embed is not None:
             trunc_normal_(self.pos_embed, std=0.02)
 
-    def rope_tables(self, grid: Grid) -> tuple[Tensor, Tensor]:
-        """The stored tables; for another grid they are resized one by one, as published, not recomputed."""
-        return (
-            self._resize('cos', self.rope.freqs_cos, self.grid, grid),
-            self._resize('sin', self.rope.freqs_sin, self.grid, grid),
-        )
+    def rope_tables(self, grid: Grid, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The stored tables."""
+        return self.rope(grid)
 
     def tap(self, i: int, state, grid: Grid) -> Tensor:
         """The layer's own output, as published, or the stream after it."""
         h, stream, *_ = state
-        return self.patches(h if self.features == 'mixer' else stream + h, grid)
+        return self.patches(h if self.features == 'mixer' else (stream + h).to(answer_dtype(h)), grid)
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: LocalVim) -> dict[str, Tensor]:

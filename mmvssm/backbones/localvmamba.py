@@ -15,7 +15,7 @@ from mmvssm import scans
 
 from ._base import drop_path_rates
 from ._factory import register_variant
-from ._layers import DirectionalScan, PatchMerging, conv_stem
+from ._layers import DirectionalScan, LayerNorm, PatchMerging, conv_stem
 from .vmamba import VSSBackbone, VSSBlock, stage_dims
 
 DIRECTIONS = scans.LOCAL_SCAN
@@ -26,7 +26,7 @@ class BiAttn(nn.Module):
 
     def __init__(self, dim: int, ratio: float = 0.125):
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
         self.global_reduce = nn.Linear(dim, int(dim * ratio))
         self.channel_select = nn.Linear(int(dim * ratio), dim)
 
@@ -78,7 +78,7 @@ class LocalSS2D(DirectionalScan):
         self.in_proj = nn.Linear(dim, 2 * d_inner, bias=False)
         self.conv2d = nn.Conv2d(d_inner, d_inner, 3, padding=1, groups=d_inner)
         self.multi_scan = MultiScan(d_inner, len(own), searchable=directions is None)
-        self.out_norm = nn.LayerNorm(d_inner)
+        self.out_norm = LayerNorm(d_inner)
         self.out_proj = nn.Linear(d_inner, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,10 +86,7 @@ class LocalSS2D(DirectionalScan):
         x, z = self.in_proj(x).chunk(2, dim=-1)
         x = F.silu(self.conv2d(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         orders = scans.orders(self.directions, height, width, x.device, layer=self)
-        tokens = x.flatten(1, 2)
-        if x.dtype != torch.float64:
-            tokens = tokens.float()  # the published model scans in float32 even under autocast
-        y = self.multi_scan(self.scan(tokens, orders, merge=False))
+        y = self.multi_scan(self.scan(x.flatten(1, 2), orders, merge=False))
         y = self.out_norm(y).unflatten(1, (height, width)).to(x.dtype)
         return self.out_proj(y * F.silu(z))
 

@@ -16,16 +16,18 @@ from torch import Tensor, nn
 
 from mmvssm.kernels import mlstm
 
-from ._base import check_choice, drop_path_rates
+from ._base import check_choice, drop_path_rates, own_copy
 from ._factory import register_variant
-from ._plain import Grid, PlainBackbone, TableResizer, pad_image, resize_table, to_pair
-from ._stream import causal_conv
+from ._layers import LayerNorm, is_plain, layer_norm
+from ._plain import Grid, PlainBackbone, TableResizer, as_map, pad_image, resize_table, to_pair
+from ._stream import convolve_causally
 
 CONV_KINDS = ('2d', 'causal1d')
 POOLS = ('bilateral_flatten', 'bilateral_avg', '')
 FEATURES = ('stream', 'normed')
 INITS = ('original', 'original-fixed')
-torch.fx.wrap('pad_image')  # it branches on sizes: a node of a graph, not traced
+torch.fx.wrap('pad_image')  # these branch on sizes and dtypes: nodes of a graph, not traced
+torch.fx.wrap('layer_norm')
 
 
 @register_notrace_module
@@ -42,9 +44,10 @@ class ResidualGainNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., dim) -> (..., dim)."""
         if self.groups == 1:
-            return F.layer_norm(x, self.weight.shape, 1 + self.weight, self.bias, self.eps)
+            return layer_norm(x, 1 + self.weight, self.bias, self.eps)
         x = F.layer_norm(x.unflatten(-1, (self.groups, -1)), (x.shape[-1] // self.groups,), eps=self.eps).flatten(-2)
-        return x * (1 + self.weight) if self.bias is None else torch.addcmul(self.bias, x, 1 + self.weight)
+        y = x * (1 + self.weight) if self.bias is None else torch.addcmul(self.bias, x, 1 + self.weight)
+        return y.to(x.dtype)
 
 
 class BlockDiagonal(nn.Module):
@@ -81,30 +84,39 @@ class CausalConv1d(nn.Module):
 
     def __init__(self, dim: int, kernel_size: int, reverse: bool):
         super().__init__()
-        self.conv = nn.Conv1d(dim, dim, kernel_size, groups=dim)
+        self.conv = nn.Conv1d(dim, dim, kernel_size, padding=kernel_size - 1, groups=dim)
         self.reverse = reverse
 
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        """(B, L, C) -> (B, L, C); the grid plays no part."""
-        return causal_conv(x, self.conv.weight, self.conv.bias, self.reverse)
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, C) -> (B, L, C)."""
+        return convolve_causally(self.conv, x, self.reverse)
 
 
-class GridConv2d(nn.Conv2d):
-    """Depthwise convolution on the grid of tokens; a reversed sequence sees it turned by half a circle."""
+def grid_conv(dim: int, kernel_size: int) -> nn.Conv2d:
+    """Depthwise convolution that keeps the grid of tokens."""
+    if kernel_size % 2 == 0:
+        raise ValueError(f'conv_kernel_size={kernel_size} must be odd with conv_kind="2d"')
+    return nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
 
-    def __init__(self, dim: int, kernel_size: int, reverse: bool):
-        if kernel_size % 2 == 0:
-            raise ValueError(f'conv_kernel_size={kernel_size} must be odd with conv_kind="2d"')
-        super().__init__(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
-        self.reverse = reverse
 
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        """(B, h * w, C) -> (B, h * w, C)."""
-        weight = self.weight.flip(2, 3) if self.reverse else self.weight
-        y = F.conv2d(
-            x.unflatten(1, grid).permute(0, 3, 1, 2), weight, self.bias, padding=self.padding, groups=x.shape[-1]
-        )
-        return y.permute(0, 2, 3, 1).flatten(1, 2)
+def convolve_grid(conv: nn.Module, x: Tensor, grid: Grid, reverse: bool) -> Tensor:
+    """Tokens (B, h * w, C) -> (B, h * w, C); a reversed sequence sees the kernel turned by half a circle."""
+    x = as_map(x, grid)
+    if not reverse:
+        y = conv(x)
+    elif is_plain(conv, nn.Conv2d):  # turning the kernel is cheaper than turning the map
+        y = F.conv2d(x, conv.weight.flip(2, 3), conv.bias, padding=conv.padding, groups=conv.groups)
+    else:
+        y = conv(x.flip(2, 3)).flip(2, 3)
+    return y.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def linear_each(layers: Sequence[nn.Module], x: Tensor) -> Sequence[Tensor]:
+    """`[layer(x) for layer in layers]`, of linear layers of one size; x is read once where all are plain."""
+    if not all(is_plain(layer, nn.Linear) and layer.bias is not None for layer in layers):
+        return [layer(x) for layer in layers]
+    weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ('weight', 'bias'))
+    return F.linear(x, weight, bias).chunk(len(layers), dim=-1)
 
 
 class MLSTMCell(nn.Module):
@@ -122,9 +134,7 @@ class MLSTMCell(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, L, dim) each -> (B, L, dim)."""
-        weight = torch.cat([self.igate.weight, self.fgate.weight])
-        bias = torch.cat([self.igate.bias, self.fgate.bias])
-        igate, fgate = F.linear(torch.cat([q, k, v], dim=-1), weight, bias).chunk(2, dim=-1)
+        igate, fgate = linear_each((self.igate, self.fgate), torch.cat([q, k, v], dim=-1))
         q, k, v = (x.unflatten(-1, (self.num_heads, -1)) for x in (q, k, v))
         return self.outnorm(mlstm(q, k, v, igate, fgate, reverse=self.reverse).flatten(2))
 
@@ -151,8 +161,10 @@ class ViLLayer(nn.Module):
         self.q_proj = BlockDiagonal(inner, qkv_block_size, proj_bias)
         self.k_proj = BlockDiagonal(inner, qkv_block_size, proj_bias)
         self.v_proj = BlockDiagonal(inner, qkv_block_size, proj_bias)
-        make_conv = GridConv2d if conv_kind == '2d' else CausalConv1d
-        self.conv1d = make_conv(inner, conv_kernel_size, reverse)
+        self.reverse = reverse
+        self.conv1d = (
+            grid_conv(inner, conv_kernel_size) if conv_kind == '2d' else CausalConv1d(inner, conv_kernel_size, reverse)
+        )
         self.mlstm_cell = MLSTMCell(inner, num_heads, reverse, norm_bias)
         self.learnable_skip = nn.Parameter(torch.ones(inner))
         self.proj_down = nn.Linear(inner, dim, bias=proj_bias)
@@ -160,9 +172,14 @@ class ViLLayer(nn.Module):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, h * w, dim) -> (B, h * w, dim)."""
         x, z = self.proj_up(x).chunk(2, dim=-1)
-        c = F.silu(self.conv1d(x, grid))
+        c = F.silu(self._convolve(x, grid))
         h = self.mlstm_cell(self.q_proj(c), self.k_proj(c), self.v_proj(x))
         return self.proj_down(torch.addcmul(h, self.learnable_skip, c) * F.silu(z))
+
+    def _convolve(self, x: Tensor, grid: Grid) -> Tensor:
+        if isinstance(self.conv1d, CausalConv1d):
+            return self.conv1d(x)
+        return convolve_grid(self.conv1d, x, grid, self.reverse)
 
 
 class ViLBlock(nn.Module):
@@ -321,7 +338,7 @@ class VisionLSTM(PlainBackbone):
         """Norm and linear layer of the pooled width; key `head`."""
         width = self.num_features * (2 if self.global_pool == 'bilateral_flatten' else 1)
         self.head_hidden_size = width
-        norm = nn.LayerNorm(width, eps=self._head_norm_eps) if self._has_head_norm else nn.Identity()
+        norm = LayerNorm(width, eps=self._head_norm_eps) if self._has_head_norm else nn.Identity()
         linear = nn.Linear(width, self.num_classes) if self.num_classes else nn.Identity()
         self.head = nn.Sequential(norm, linear)
         self._init_head()
@@ -364,7 +381,7 @@ class VisionLSTM(PlainBackbone):
         return state if self.features == 'stream' else self.map_norm(self.xlstm.post_blocks_norm(state))
 
     def finish(self, state: Tensor, grid: Grid) -> Tensor:
-        return self.xlstm.post_blocks_norm(state)
+        return own_copy(self.xlstm.post_blocks_norm(state))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """(B, L, C) -> logits (B, num_classes), of every token where nothing is pooled."""

@@ -18,6 +18,7 @@ from mmvssm import scans
 
 from ._base import check_choice
 from ._factory import register_variant
+from ._layers import answer_dtype
 from ._plain import Grid, grid_size, square_grid
 from ._stream import (
     DT_INITS,
@@ -25,8 +26,8 @@ from ._stream import (
     Directions,
     StreamBackbone,
     branch,
-    causal_conv,
     class_positions,
+    convolve_causally,
     rotation_tables,
     shrunk_uniform_,
     with_class_token,
@@ -34,7 +35,8 @@ from ._stream import (
 
 RASTER = ('h', 'h_flip')
 LAST_FEATURES = ('mixer', 'add', 'norm')
-torch.fx.wrap('rotation_tables')  # it computes with sizes: a node of a graph, not traced
+torch.fx.wrap('rotation_tables')  # these compute with sizes and dtypes: nodes of a graph, not traced
+torch.fx.wrap('answer_dtype')
 
 
 @register_notrace_module
@@ -87,7 +89,7 @@ class BiMamba(Directions):
 
     def _both_ways(self, x: Tensor) -> Tensor:
         ways = zip(self.each('conv'), (False, True))
-        u = torch.stack([F.silu(causal_conv(x, conv.weight, conv.bias, back)) for conv, back in ways], dim=1)
+        u = torch.stack([F.silu(convolve_causally(conv, x, back)) for conv, back in ways], dim=1)
         return self.scan(u, scans.orders(RASTER, 1, x.shape[1], x.device))
 
     def _along_orders(self, x: Tensor, grid: Grid) -> Tensor:
@@ -231,21 +233,20 @@ class Vim(StreamBackbone):
         if not self.features_only:
             self._init_head()
 
-    def rope_tables(self, grid: Grid) -> tuple[Tensor, Tensor]:
+    def rope_tables(self, grid: Grid, like: Tensor) -> tuple[Tensor, Tensor]:
         """Computed for the grid at hand, each side stretched to the pre-training grid."""
-        device = self.patch_embed.proj.weight.device
-        cos, sin = rotation_tables(grid, self.embed_dim, self.pretrained_grid, device)
+        cos, sin = rotation_tables(grid, self.embed_dim, self.pretrained_grid, like.device)
         return cos, sin
 
     def tap(self, i: int, state, grid: Grid) -> Tensor:
         """The map of block i, see `features` and `last_feature`."""
         h, stream, joined, _ = state
-        if self.features == 'residual' and joined is not None:
-            return self.patches(joined, grid)
-        if self.features == 'mixer' or self.last_feature == 'mixer':
+        if self.features == 'mixer' or (joined is None and self.last_feature == 'mixer'):
             return self.patches(h, grid)
-        out = stream + h
-        return self.patches(self.final_norm(out) if self.last_feature == 'norm' else out, grid)
+        out = stream + h if joined is None else joined
+        if joined is None and self.last_feature == 'norm':
+            out = self.final_norm(out)
+        return self.patches(out.to(answer_dtype(h)), grid)
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: Vim) -> dict[str, Tensor]:

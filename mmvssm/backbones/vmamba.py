@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 
-from ._base import HierarchicalBackbone, check_choice, drop_path_rates
+from ._base import HierarchicalBackbone, check_choice, drop_path_rates, own_copy
 from ._factory import register_variant
 from ._layers import (
     ACTIVATIONS,
     ClassifierHead,
     DirectionalScan,
+    LayerNorm,
     PatchMerging,
     conv_stem,
     init_linear,
@@ -45,13 +46,13 @@ _BASE_TYPES = {
 
 
 def parse_forward_type(forward_type: str) -> dict:
-    """Official `forward_type` string -> what it changes: gate, gate_act, out_act, out_norm, scan_mode, float32_scan.
+    """Official `forward_type` string -> what it changes: gate, gate_act, out_act, out_norm, scan_mode.
 
     Raises:
         ValueError: an unknown base type or suffix.
     """
     base, *suffixes = forward_type.split('_')
-    options = dict(gate=True, gate_act=True, out_act=False, out_norm='layer', float32_scan=base in ('v0', 'v01', 'v02'))
+    options = dict(gate=True, gate_act=True, out_act=False, out_norm='layer')
     changes = dict(noz=dict(gate=False), nozact=dict(gate_act=False), oact=dict(out_act=True), no32={})
     changes.update({f'on{name}': dict(out_norm=name) for name in OUT_NORMS[1:]})
     if base not in _BASE_TYPES or any(s not in changes for s in suffixes):
@@ -75,10 +76,10 @@ def make_out_norm(kind: str, dim: int) -> nn.Module:
     """The module between the merge and the output projection."""
     depthwise = nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False)
     return dict(
-        layer=lambda: nn.LayerNorm(dim),
+        layer=lambda: LayerNorm(dim),
         none=nn.Identity,
         dwconv3=lambda: nn.Sequential(to_nchw(), depthwise, to_nhwc()),
-        cnorm=lambda: nn.Sequential(nn.LayerNorm(dim), to_nchw(), depthwise, to_nhwc()),
+        cnorm=lambda: nn.Sequential(LayerNorm(dim), to_nchw(), depthwise, to_nhwc()),
         softmax=SpatialSoftmax,
         sigmoid=nn.Sigmoid,
     )[kind]()
@@ -108,7 +109,7 @@ class SS2D(DirectionalScan):
         super().__init__(d_inner, d_state, rank, 4, ssm_init)
         options = parse_forward_type(forward_type)
         self.gate, self.gate_act = options['gate'], options['gate_act']
-        self.scan_mode, self.float32_scan = options['scan_mode'], options['float32_scan']
+        self.scan_mode = options['scan_mode']
         if scan_orders is not None and self.scan_mode == 'cascade':
             raise ValueError(f'{order_field}: forward_type={forward_type!r} scans rows, then columns; allowed: None')
         self.scan_orders = scan_orders or SCAN_MODES[self.scan_mode]
@@ -133,11 +134,8 @@ class SS2D(DirectionalScan):
         if self.conv2d is not None:
             x = self.conv2d(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         x = self.act(x)
-        dtype = x.dtype
-        if self.float32_scan and dtype != torch.float64:
-            x = x.float()
         y = self._cascade(x) if self.scan_mode == 'cascade' else self._cross(x)
-        y = self.out_act(self.out_norm(y)).to(dtype)
+        y = self.out_act(self.out_norm(y)).to(x.dtype)
         return self.dropout(self.out_proj(y * z if self.gate else y))
 
     def _cross(self, x: Tensor) -> Tensor:
@@ -180,10 +178,10 @@ class VSSBlock(nn.Module):
 
     def __init__(self, dim: int, op: nn.Module, drop_path: float, mlp: nn.Module | None = None):
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
         self.op = op
         self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(dim) if mlp is not None else None
+        self.norm2 = LayerNorm(dim) if mlp is not None else None
         self.mlp = mlp
 
     def forward(self, x: Tensor) -> Tensor:
@@ -200,12 +198,12 @@ def overlapping_stem(in_chans: int, dim: int, patch_size: int, norm: bool) -> nn
     return nn.Sequential(
         nn.Conv2d(in_chans, dim // 2, **conv),
         to_nhwc(),
-        nn.LayerNorm(dim // 2) if norm else nn.Identity(),
+        LayerNorm(dim // 2) if norm else nn.Identity(),
         to_nchw(),
         nn.GELU(),
         nn.Conv2d(dim // 2, dim, **conv),
         to_nhwc(),
-        nn.LayerNorm(dim) if norm else nn.Identity(),
+        LayerNorm(dim) if norm else nn.Identity(),
     )
 
 
@@ -215,7 +213,7 @@ def make_downsample(version: str, dim: int, out_dim: int) -> nn.Module:
         return PatchMerging(dim, out_dim)
     kernel, padding = (2, 0) if version == 'v2' else (3, 1)
     conv = nn.Conv2d(dim, out_dim, kernel, stride=2, padding=padding)
-    return nn.Sequential(to_nchw(), conv, to_nhwc(), nn.LayerNorm(out_dim))
+    return nn.Sequential(to_nchw(), conv, to_nhwc(), LayerNorm(out_dim))
 
 
 def stage_dims(dims: int | Sequence[int], num_stages: int) -> list[int]:
@@ -254,7 +252,7 @@ class VSSBackbone(HierarchicalBackbone):
             self.classifier = ClassifierHead(dims[-1], self.num_classes, global_pool, drop_rate)
         if self.out_norms:
             for i in self.out_indices:
-                self.add_module(f'outnorm{i}', nn.LayerNorm(dims[i]))
+                self.add_module(f'outnorm{i}', LayerNorm(dims[i]))
         self.apply(init_linear)
 
     @staticmethod
@@ -279,7 +277,7 @@ class VSSBackbone(HierarchicalBackbone):
         return getattr(self, f'outnorm{i}')(x) if hasattr(self, f'outnorm{i}') else x
 
     def final_norm(self, x: Tensor) -> Tensor:
-        return x if self.features_only else self.classifier.norm(x)
+        return own_copy(x) if self.features_only else self.classifier.norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """(B, h, w, C), normed -> logits (B, num_classes), or pooled features."""
@@ -420,7 +418,8 @@ class VMamba(VSSBackbone):
             return x
         embed = self.pos_embed
         if embed.shape[2:] != x.shape[1:3]:
-            embed = F.interpolate(embed, x.shape[1:3], mode='bicubic', align_corners=False)
+            wide = embed.to(torch.promote_types(embed.dtype, torch.float32))
+            embed = F.interpolate(wide, x.shape[1:3], mode='bicubic', align_corners=False).to(embed.dtype)
         return x + embed.permute(0, 2, 3, 1)
 
 

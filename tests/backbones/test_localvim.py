@@ -226,5 +226,4 @@ def test_drop_path_acts_in_training_alone():
         torch.testing.assert_close(model(x), model(x))
         model.train()
         assert (model(x) - model(x)).abs().max() > 0
-    assert [block.drop_path.drop_prob for block in model.layers] == pytest.approx([0, 0, 0.3, 0.6])
-    assert model.drop_path.drop_prob == 0.9
+    assert [block.drop_path.drop_prob for block in model.layers] == pytest.approx([0, 0.3, 0.6, 0.9])
