@@ -5,19 +5,41 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 import mmvssm
+from mmvssm.flops import FlopTerms
 from mmvssm.weights import zoo
 
 PAGE = Path(__file__).parents[1] / 'docs' / 'model_zoo.md'
 
 
-def measure(name: str) -> tuple[float, float]:
-    """Parameters in millions and multiply-adds in billions of a variant."""
+def measure(name: str) -> zoo.Measured:
+    """A variant's parameters and multiply-adds."""
     with torch.device('meta'):
         model = mmvssm.create_model(name)
-    return sum(p.numel() for p in model.parameters()) / 1e6, mmvssm.count_flops(model) / 1e9
+    terms = mmvssm.flop_terms(model)
+    return zoo.Measured(
+        params=sum(p.numel() for p in model.parameters()) / 1e6,
+        terms={operator: count / 1e9 for operator, count in terms.by_operator().items()},
+        as_run=mmvssm.count_flops(model, mlstm='as_run') / 1e9 if 'mlstm' in terms.by_operator() else 0.0,
+        left_out={term: count / 1e9 for term, count in left_out(model, terms).items()},
+    )
+
+
+def left_out(model: nn.Module, terms: FlopTerms) -> dict[str, int]:
+    """What LocalVim's authors leave out of their count, of a model whose directions have projections of their own."""
+    scan, others = 0, 0
+    for path, mixer in model.named_modules():
+        if hasattr(mixer, 'branch_names'):
+            d, states, rank = mixer.out_proj.in_features, mixer.d_state, mixer.dt_rank
+            tokens = terms.counts[f'{path}.out_proj', 'linear'] // mixer.out_proj.weight.numel()
+            taps = mixer.each('conv')[0].kernel_size[0]
+            others += (len(mixer.branch_names) - 1) * tokens * d * (taps + 2 * rank + 2 * states)
+            scan += len(mixer.branch_names) * tokens * d * (4 * states - 1)
+    operators = terms.by_operator()
+    return {'scan': scan, 'other directions': others, 'norms': operators['norm']} if scan else {}
 
 
 def main(argv=None) -> int:

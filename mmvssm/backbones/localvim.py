@@ -286,6 +286,12 @@ def localvim_small_unsearched():
 
 
 @register_variant(LocalVim)
+def localvim_tiny_search():
+    """The narrow supernet in which LocalVim-T's directions are searched, 5.5 M parameters."""
+    return dict(embed_dim=128, depth=20, directions=None)
+
+
+@register_variant(LocalVim)
 def test_localvim():
     """A micro model for tests that meets all eight directions."""
     directions = [DIRECTIONS[:4], DIRECTIONS[4:], DIRECTIONS[::2], DIRECTIONS[1::2]]

@@ -225,6 +225,18 @@ def localvmamba_small():
 
 
 @register_variant(LocalVMamba)
+def localvmamba_tiny_search():
+    """The narrow supernet in which LocalVMamba-T's directions are searched, 4.6 M parameters."""
+    return dict(depths=(2, 2, 9, 2), dims=32, directions=None)
+
+
+@register_variant(LocalVMamba)
+def localvmamba_small_search():
+    """The narrow supernet in which LocalVMamba-S's directions are searched, 9.1 M parameters."""
+    return dict(depths=(2, 2, 27, 2), dims=32, directions=None)
+
+
+@register_variant(LocalVMamba)
 def test_localvmamba():
     """A micro model for tests that meets all eight directions."""
     directions = [DIRECTIONS[:4], DIRECTIONS[4:], DIRECTIONS[::2], DIRECTIONS[1::2], DIRECTIONS[4:]]

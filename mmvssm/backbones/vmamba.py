@@ -484,6 +484,12 @@ def vmambav0_base():
 
 
 @register_variant(VMamba)
+def vmamba_tiny_0220():
+    """VMamba-T(0220), the first of the second generation and still gated, 32.5 M parameters."""
+    return dict(depths=(2, 2, 4, 2), dims=96, ssm_ratio=2.0, forward_type='v2')
+
+
+@register_variant(VMamba)
 def vmamba_tiny_s2l5():
     """VMamba-T[s2l5], 30.7 M parameters."""
     return dict(depths=(2, 2, 5, 2), dims=96, ssm_ratio=2.0)

@@ -22,7 +22,7 @@ def table(checkpoints: list[Checkpoint], urls: bool = False) -> str:
     lines = []
     for c in checkpoints:
         figures = ', '.join(f'{name} {value}' for name, value in c.metrics.items() if name[-2:] not in ('50', '75'))
-        lines.append(f'{c.name:{width}}  {c.license:17}  {figures}' + (' (unverified)' if c.unverified else ''))
+        lines.append(f'{c.name:{width}}  {c.license:18}  {figures}' + (' (unverified)' if c.unverified else ''))
         if urls:
             lines += [f'{"":{width}}  {text}' for text in (c.url, c.remark) if text]
     return '\n'.join(lines)

@@ -19,8 +19,8 @@ class Result:
     """A published figure.
 
     model: variant name; task: 'imagenet', 'coco' or 'ade20k'; method: detector or segmentor and schedule
-    metrics: name -> figure, e.g. top1, box_AP, mask_AP75, mIoU, mIoU_ms (multi-scale)
-    params, flops: of the whole detector or segmentor, as published ('42M', '286G')
+    metrics: name -> figure, e.g. top1, box_AP, box_APs (small objects), mask_AP75, mIoU, mIoU_ms (multi-scale)
+    params, flops: of the whole network, as published ('42M', '286G')
     remark: what a reader must know; `unverified` where the figure could not be traced to its authors' own text
     """
 
@@ -81,34 +81,41 @@ def _ap(box: str, mask: str) -> dict[str, float]:
 
 # VMamba: arXiv 2401.10166 and the README of MzeroMiko/VMamba
 
-_VMAMBA = 'https://github.com/MzeroMiko/VMamba/releases/download/'
+_VMAMBA = 'https://github.com/MzeroMiko/VMamba/releases/download/%23'
 
-# variant: parameters of the classifier, of the backbone with four out-norms; top-1; file
+# variant: parameters of the classifier, of the backbone with out-norms; published parameters, FLOPs, top-1; file
 _VMAMBA_CLASSIFIERS = {
-    'vmambav0_tiny': (22_893_448, 22_125_792, 82.2, '%23v0cls/vssmtiny_dp01_ckpt_epoch_292.pth'),
-    'vmambav0_small': (44_417_416, 43_649_760, 83.5, '%23v0cls/vssmsmall_dp03_ckpt_epoch_238.pth'),
-    'vmambav0_base': (76_254_056, 75_230_848, 83.7, '%23v0cls/vssmbase_dp06_ckpt_epoch_241.pth'),
-    'vmamba_tiny_s2l5': (30_705_832, 29_938_176, 82.5, '%23v2cls/vssm_tiny_0230_ckpt_epoch_262.pth'),
-    'vmamba_small_s2l15': (50_147_752, 49_380_096, 83.6, '%23v2cls/vssm_small_0229_ckpt_epoch_222.pth'),
-    'vmamba_base_s2l15': (88_557_800, 87_534_592, 83.9, '%23v2cls/vssm_base_0229_ckpt_epoch_237.pth'),
-    'vmamba_tiny_s1l8': (30_249_064, 29_481_408, 82.6, '%23v2cls/vssm1_tiny_0230s_ckpt_epoch_264.pth'),
-    'vmamba_small_s1l20': (49_012_840, 48_245_184, 83.3, '%23v2cls/vssm1_small_0229s_ckpt_epoch_240.pth'),
-    'vmamba_base_s1l20': (86_614_504, 85_591_296, 83.8, '%23v2cls/vssm1_base_0229s_ckpt_epoch_225.pth'),
-}
+    'vmambav0_tiny': (22_893_448, 22_125_792, '23M', '5.6G', 82.2, 'v0cls/vssmtiny_dp01_ckpt_epoch_292.pth'),
+    'vmambav0_small': (44_417_416, 43_649_760, '44M', '11.2G', 83.5, 'v0cls/vssmsmall_dp03_ckpt_epoch_238.pth'),
+    'vmambav0_base': (76_254_056, 75_230_848, '76M', '18.0G', 83.7, 'v0cls/vssmbase_dp06_ckpt_epoch_241.pth'),
+    'vmamba_tiny_0220': (32_484_904, 31_717_248, '32M', '5G', 82.5, '20240220/vssmtiny_dp02_ckpt_epoch_258.pth'),
+    'vmamba_tiny_s2l5': (30_705_832, 29_938_176, '31M', '4.9G', 82.5, 'v2cls/vssm_tiny_0230_ckpt_epoch_262.pth'),
+    'vmamba_small_s2l15': (50_147_752, 49_380_096, '50M', '8.7G', 83.6, 'v2cls/vssm_small_0229_ckpt_epoch_222.pth'),
+    'vmamba_base_s2l15': (88_557_800, 87_534_592, '89M', '15.4G', 83.9, 'v2cls/vssm_base_0229_ckpt_epoch_237.pth'),
+    'vmamba_tiny_s1l8': (30_249_064, 29_481_408, '30M', '4.9G', 82.6, 'v2cls/vssm1_tiny_0230s_ckpt_epoch_264.pth'),
+    'vmamba_small_s1l20': (49_012_840, 48_245_184, '49M', '8.6G', 83.3, 'v2cls/vssm1_small_0229s_ckpt_epoch_240.pth'),
+    'vmamba_base_s1l20': (86_614_504, 85_591_296, '87M', '15.2G', 83.8, 'v2cls/vssm1_base_0229s_ckpt_epoch_225.pth'),
+}  # fmt: skip
+_OLDER_RELEASE = (
+    "listed in an older table of the authors, under the release that is linked; today's table leaves it out and has "
+    'the files beside it under other releases'
+)
+_SLIP = '384 G in the README, a slip: the paper has 349 G, which is what the network counts'
+_DP05 = 'starts from vmambav0_base.dp05_in1k'
 # variant, schedule: parameters, FLOPs at 1280x800, box AP, mask AP, what of the file name differs
 _VMAMBA_DETECTORS = [
     ('vmambav0_tiny', '1x', '42M', '286G', '46.5/68.5/50.7', '42.1/65.5/45.3', 'epoch_12'),
     ('vmambav0_small', '1x', '64M', '400G', '48.2/69.7/52.5', '43.0/66.6/46.4', 'epoch_12'),
     ('vmambav0_base', '1x', '96M', '540G', '48.6/70.0/53.1', '43.3/67.1/46.7', 'epoch_12'),
     ('vmamba_tiny_s2l5', '1x', '50M', '270G', '47.4/69.5/52.0', '42.7/66.3/46.0', 'tiny_epoch_12'),
-    ('vmamba_small_s2l15', '1x', '70M', '384G', '48.7/70.0/53.4', '43.7/67.3/47.0', 'small_epoch_11'),
+    ('vmamba_small_s2l15', '1x', '70M', '349G', '48.7/70.0/53.4', '43.7/67.3/47.0', 'small_epoch_11'),
     ('vmamba_base_s2l15', '1x', '108M', '485G', '49.2/71.4/54.0', '44.1/68.3/47.7', 'base_epoch_11'),
     ('vmamba_base_s2l15', '1x_bs8', '108M', '485G', '49.2/70.9/53.9', '43.9/67.7/47.6', 'base_epoch_12_bs8'),
     ('vmamba_tiny_s1l8', '1x', '50M', '271G', '47.3/69.3/52.0', '42.7/66.4/45.9', 'tiny_s_epoch_12'),
     ('vmambav0_tiny', '3x', '42M', '286G', '48.5/70.0/52.7', '43.2/66.9/46.4', 'ms_3x_epoch_34'),
     ('vmambav0_small', '3x', '64M', '400G', '49.7/70.4/54.2', '44.0/67.6/47.3', 'ms_3x_epoch_34'),
     ('vmamba_tiny_s2l5', '3x', '50M', '270G', '48.9/70.6/53.6', '43.7/67.7/46.8', 'tiny_ms_3x_epoch_36'),
-    ('vmamba_small_s2l15', '3x', '70M', '384G', '49.9/70.9/54.7', '44.2/68.2/47.7', 'small_ms_3x_epoch_32'),
+    ('vmamba_small_s2l15', '3x', '70M', '349G', '49.9/70.9/54.7', '44.2/68.2/47.7', 'small_ms_3x_epoch_32'),
     ('vmamba_tiny_s1l8', '3x', '50M', '271G', '48.8/70.4/53.5', '43.7/67.4/47.0', 'tiny_ms_3x_s_epoch_31'),
 ]  # fmt: skip
 # variant: parameters, FLOPs at 512x2048, mIoU, multi-scale mIoU, what of the file name differs
@@ -131,29 +138,33 @@ def _vmamba_url(model: str, kind: str, what: str) -> str:
         name = f'vssm{model.split("_")[1]}_{method}_{"swin_" if kind == "det" else ""}{setting}'
     else:
         name = f'{method}_vssm_{setting}'
-    return f'{_VMAMBA}%23{"v0" if model.startswith("vmambav0") else "v2"}{kind}/{name}_{what}.pth'
+    return f'{_VMAMBA}{"v0" if model.startswith("vmambav0") else "v2"}{kind}/{name}_{what}.pth'
 
 
-for _model, (_params, _, _top1, _path) in _VMAMBA_CLASSIFIERS.items():
+for _model, (_count, _, _params, _flops, _top1, _path) in _VMAMBA_CLASSIFIERS.items():
     _file(
         f'{_model}.in1k',
         task='imagenet',
         metrics={'top1': _top1},
+        params=_params,
+        flops=_flops,
         url=_VMAMBA + _path,
         license='MIT',
-        num_params=_params,
+        num_params=_count,
+        remark=_OLDER_RELEASE if _model == 'vmamba_tiny_0220' else '',
         default=True,
     )
 _file(
     'vmambav0_base.dp05_in1k',
     task='imagenet',
     metrics={'top1': 83.2},
-    url=_VMAMBA + '%23v0cls/vssmbase_dp05_ckpt_epoch_260.pth',
+    params='75M',
+    flops='18.0G',
+    url=_VMAMBA + '20240218/vssmbase_dp05_ckpt_epoch_260.pth',
     license='MIT',
     num_params=76_254_056,
-    remark='trained with drop path 0.5 and without EMA; the detector and segmentor of Vanilla-VMamba-B start from it. '
-    'The URL follows the pattern of the other files and was not seen in a table',
-    unverified=True,
+    remark='trained with drop path 0.5 and without EMA; the detector and segmentor of Vanilla-VMamba-B start from it; '
+    + _OLDER_RELEASE,
 )
 for _model, _schedule, _params, _flops, _box, _mask, _what in _VMAMBA_DETECTORS:
     _file(
@@ -166,7 +177,7 @@ for _model, _schedule, _params, _flops, _box, _mask, _what in _VMAMBA_DETECTORS:
         url=_vmamba_url(_model, 'det', _what),
         license='MIT',
         num_params=_VMAMBA_CLASSIFIERS[_model][1],
-        remark='starts from vmambav0_base.dp05_in1k' if _model == 'vmambav0_base' else '',
+        remark={'vmambav0_base': _DP05, 'vmamba_small_s2l15': _SLIP}.get(_model, ''),
     )
 for _model, _params, _flops, _single, _multi, _what in _VMAMBA_SEGMENTORS:
     _file(
@@ -179,35 +190,55 @@ for _model, _params, _flops, _single, _multi, _what in _VMAMBA_SEGMENTORS:
         url=_vmamba_url(_model, 'seg', _what),
         license='MIT',
         num_params=_VMAMBA_CLASSIFIERS[_model][1],
-        remark='starts from vmambav0_base.dp05_in1k' if _model == 'vmambav0_base' else '',
+        remark=_DP05 if _model == 'vmambav0_base' else '',
     )
+_file(
+    'vmambav0_small.upernet_160k_ade20k_640',
+    task='ade20k',
+    method='UperNet 160k, 640x640',
+    metrics={'mIoU': 50.8, 'mIoU_ms': 50.8},
+    params='76M',
+    flops='1689G',
+    url=_VMAMBA + '20240223/vssmsmall_upernet_4xb4-160k_ade20k-640x640_iter_112000.pth',
+    license='MIT',
+    num_params=_VMAMBA_CLASSIFIERS['vmambav0_small'][1],
+    remark='FLOPs at 640x2560; ' + _OLDER_RELEASE,
+)
+NOTES['vmamba_tiny_0220'] = (
+    "VMamba-T(0220) of the authors' older table, the first of the second generation and still gated; built from its "
+    'published config, which gives the 32 M and 5 G of the table; the names in its file were not seen'
+)
 
 # LocalMamba: arXiv 2403.09338 and the README of hunto/LocalMamba
 
 _LOCALMAMBA = 'https://github.com/hunto/LocalMamba/releases/download/v1.0.0/'
 _REPRINT = 'from reprints of the paper in later work, not from the repository'
 
-for _name, _top1, _params, _path in (
-    ('localvim_tiny.in1k', 76.2, 7_994_152, 'local_vim_tiny.ckpt'),
-    ('localvim_tiny_midcls.in1k', 77.8, 7_994_536, 'local_vim_tiny_middle_cls_token.ckpt'),
-    ('localvmamba_small.in1k', 83.7, 49_748_536, 'local_vssm_small.ckpt'),
+for _name, _params, _flops, _top1, _count, _path in (
+    ('localvim_tiny.in1k', '8M', '1.5G', 76.2, 7_994_152, 'local_vim_tiny.ckpt'),
+    ('localvim_tiny_midcls.in1k', '8M', '1.5G', 77.8, 7_994_536, 'local_vim_tiny_middle_cls_token.ckpt'),
+    ('localvmamba_small.in1k', '50M', '11.4G', 83.7, 49_748_536, 'local_vssm_small.ckpt'),
 ):
     _file(
         _name,
         task='imagenet',
         metrics={'top1': _top1},
+        params=_params,
+        flops=_flops,
         url=_LOCALMAMBA + _path,
         license='Apache-2.0',
-        num_params=_params,
+        num_params=_count,
         default=True,
     )
 
 RESULTS += [
-    Result(model='localvmamba_tiny', task='imagenet', metrics={'top1': 82.7}),
+    Result(model='localvmamba_tiny', task='imagenet', metrics={'top1': 82.7}, params='26M', flops='5.7G'),
     Result(
         model='localvim_small',
         task='imagenet',
         metrics={'top1': 81.1},
+        params='28M',
+        flops='4.8G',
         remark='81.2 in the paper; which of the two direction lists it was trained with is not recorded',
     ),
 ]
@@ -228,11 +259,11 @@ for _model, _params, _flops, _box1, _mask1, _box3, _mask3 in (
                 unverified=True,
             )
         )
-for _model, _params, _flops, _single, _multi in (
-    ('localvim_tiny', '36M', '181G', 43.4, 44.4),
-    ('localvim_small', '58M', '297G', 46.4, 47.5),
-    ('localvmamba_tiny', '57M', '970G', 47.9, 49.1),
-    ('localvmamba_small', '81M', '1095G', 50.0, 51.0),
+for _model, _params, _flops, _single, _multi, _counted in (
+    ('localvim_tiny', '36M', '181G', 43.4, 44.4, '158 G'),
+    ('localvim_small', '58M', '297G', 46.4, 47.5, '252 G'),
+    ('localvmamba_tiny', '57M', '970G', 47.9, 49.1, ''),
+    ('localvmamba_small', '81M', '1095G', 50.0, 51.0, ''),
 ):
     RESULTS.append(
         Result(
@@ -242,7 +273,8 @@ for _model, _params, _flops, _single, _multi in (
             metrics={'mIoU': _single, 'mIoU_ms': _multi},
             params=_params,
             flops=_flops,
-            remark=_REPRINT,
+            remark=_REPRINT
+            + (f'; the FLOPs are unexplained: the released network counts {_counted} here' if _counted else ''),
             unverified=True,
         )
     )
@@ -256,21 +288,22 @@ NOTES |= {
 
 # EfficientVMamba: arXiv 2403.09977 and the README of TerryPei/EfficientVMamba
 
-for _model, _size, _params, _top1 in (
-    ('efficientvmamba_tiny', 'Tiny', 6_493_660, 76.5),
-    ('efficientvmamba_small', 'Small', 11_273_688, 78.7),
-    ('efficientvmamba_base', 'Base', 33_717_136, 81.8),
+for _model, _size, _params, _flops, _count, _top1 in (
+    ('efficientvmamba_tiny', 'Tiny', '6M', '0.8G', 6_493_660, 76.5),
+    ('efficientvmamba_small', 'Small', '11M', '1.3G', 11_273_688, 78.7),
+    ('efficientvmamba_base', 'Base', '33M', '4.0G', 33_717_136, 81.8),
 ):
     _file(
         f'{_model}.in1k',
         task='imagenet',
         metrics={'top1': _top1},
+        params=_params,
+        flops=_flops,
         url=f'https://huggingface.co/TerryPei/EfficientVMamba-{_size}/resolve/main/'
         f'efficient_vmamba_{_size.lower()}.ckpt',
         license='Apache-2.0',
-        num_params=_params,
-        remark='the README links the repository without naming a file; the name is the one in the detection configs. '
-        'The licence is stated in the README only',
+        num_params=_count,
+        remark='the file and the licence are those that the hub page lists',
         default=True,
     )
 # variant: Mask R-CNN parameters, FLOPs, 1x box and mask, 3x box and mask; UperNet parameters, FLOPs, mIoU; RetinaNet
@@ -279,19 +312,19 @@ for _model, _det, _seg, _retina in (
         'efficientvmamba_tiny',
         ('11M', '60G', '35.6/57.7/38.0', '33.2/54.4/35.1', '38.3/60.3/41.6', '35.3/57.2/37.6'),
         ('14M', '230G', 38.9, 39.3),
-        ('13M', 37.5, 57.8, 39.6),
+        ('13M', 37.5, 57.8, 39.6, 22.6, 40.7, 49.1),
     ),
     (
         'efficientvmamba_small',
         ('31M', '197G', '39.3/61.8/42.6', '36.7/58.9/39.2', '41.6/63.9/45.6', '38.2/60.8/40.7'),
         ('29M', '505G', 41.5, 42.1),
-        ('19M', 39.1, 60.3, 41.2),
+        ('19M', 39.1, 60.3, 41.2, 23.9, 43.0, 51.3),
     ),
     (
         'efficientvmamba_base',
         ('53M', '252G', '43.7/66.2/47.9', '40.2/63.3/42.9', '45.0/66.9/49.2', '40.8/64.1/43.7'),
         ('65M', '930G', 46.5, 47.3),
-        ('44M', 42.8, 63.9, 45.8),
+        ('44M', 42.8, 63.9, 45.8, 27.3, 46.9, 55.1),
     ),
 ):
     _params, _flops, _box1, _mask1, _box3, _mask3 = _det
@@ -304,7 +337,7 @@ for _model, _det, _seg, _retina in (
             model=_model,
             task='coco',
             method='RetinaNet 1x',
-            metrics=dict(zip(('box_AP', 'box_AP50', 'box_AP75'), _retina[1:])),
+            metrics=dict(zip([f'box_AP{at}' for at in ('', '50', '75', 's', 'm', 'l')], _retina[1:])),
             params=_retina[0],
         )
     )
@@ -326,32 +359,36 @@ _STRIDE16 = (
     "the hub's entry for this model links the stride-16 weights; 80.0 belongs to a file that is not linked anywhere"
 )
 
-# name: top-1, parameters, file, default
-for _name, _top1, _params, _path, _default in (
-    ('vil2_tiny.e800_in1k', 78.3, 6_391_528, 'vil2_tiny16_e800_in1k.th', True),
-    ('vil2_tiny.e400_in1k', 77.2, 6_391_528, 'vil2_tiny16_e400_in1k.th', False),
-    ('vil2_small.e400_in1k', 81.5, 23_398_696, 'vil2_small16_e400_in1k.th', True),
-    ('vil2_base.e400_in1k', 82.4, 89_263_528, 'vil2_base16_e400_in1k.th', True),
-    ('vil_tiny.e800_in1k', 77.3, 6_088_360, 'vil_tiny16_e800_in1k.th', True),
-    ('vil_tiny.e400_in1k', 76.1, 6_088_360, 'vil_tiny16_e400_in1k.th', False),
-    ('vil_tinyplus.e800_in1k', 78.1, 7_277_840, 'vil_tinyplus16_e800_in1k.th', True),
-    ('vil_tinyplus.e400_in1k', 77.2, 7_277_840, 'vil_tinyplus16_e400_in1k.th', False),
-    ('vil_small.e400_in1k', 80.7, 22_792_360, 'vil_small16_e400_in1k.th', True),
-    ('vil_smallplus.e400_in1k', 80.9, 24_628_664, 'vil_smallplus16_e400_in1k.th', True),
-    ('vil_base.e400_in1k', 81.6, 88_050_856, 'vil_base16_e400_in1k.th', True),
-    ('vil_smallplus_stride8.e400_in1k', 82.2, 24_628_664, 'vil_smallplus16_e400_in1k_stride8.th', True),
-    ('vil_base_stride8.e400_in1k', 82.7, 88_050_856, 'vil_base16_e400_in1k_stride8.th', True),
+# name: published parameters and FLOPs, top-1, parameters, file, default
+for _name, _params, _flops, _top1, _count, _path, _default in (
+    ('vil2_tiny.e800_in1k', '6M', '1.5G', 78.3, 6_391_528, 'vil2_tiny16_e800_in1k.th', True),
+    ('vil2_tiny.e400_in1k', '6M', '1.5G', 77.2, 6_391_528, 'vil2_tiny16_e400_in1k.th', False),
+    ('vil2_small.e400_in1k', '23M', '5.1G', 81.5, 23_398_696, 'vil2_small16_e400_in1k.th', True),
+    ('vil2_base.e400_in1k', '89M', '18.6G', 82.4, 89_263_528, 'vil2_base16_e400_in1k.th', True),
+    ('vil_tiny.e800_in1k', '6M', '', 77.3, 6_088_360, 'vil_tiny16_e800_in1k.th', True),
+    ('vil_tiny.e400_in1k', '6M', '', 76.1, 6_088_360, 'vil_tiny16_e400_in1k.th', False),
+    ('vil_tinyplus.e800_in1k', '7M', '', 78.1, 7_277_840, 'vil_tinyplus16_e800_in1k.th', True),
+    ('vil_tinyplus.e400_in1k', '7M', '', 77.2, 7_277_840, 'vil_tinyplus16_e400_in1k.th', False),
+    ('vil_small.e400_in1k', '23M', '', 80.7, 22_792_360, 'vil_small16_e400_in1k.th', True),
+    ('vil_smallplus.e400_in1k', '26M', '', 80.9, 24_628_664, 'vil_smallplus16_e400_in1k.th', True),
+    ('vil_base.e400_in1k', '88M', '', 81.6, 88_050_856, 'vil_base16_e400_in1k.th', True),
+    ('vil_smallplus_stride8.e400_in1k', '26M', '', 82.2, 24_628_664, 'vil_smallplus16_e400_in1k_stride8.th', True),
+    ('vil_base_stride8.e400_in1k', '88M', '', 82.7, 88_050_856, 'vil_base16_e400_in1k_stride8.th', True),
 ):
     _file(
         _name,
         task='imagenet',
         metrics={'top1': _top1},
+        params=_params,
+        flops=_flops,
         url=_VIL + _path,
-        license='Apache-2.0 or MIT',
-        num_params=_params,
+        license='MIT AND Apache-2.0',  # both: Apache-2.0 for the layers' files, MIT for the rest
+        num_params=_count,
         default=_default,
     )
-RESULTS.append(Result(model='vil_tinyplus_stride8', task='imagenet', metrics={'top1': 80.0}, remark=_STRIDE16))
+RESULTS.append(
+    Result(model='vil_tinyplus_stride8', task='imagenet', metrics={'top1': 80.0}, params='7M', remark=_STRIDE16)
+)
 for _model, _params, _figures in (
     ('vil2_tiny', '11M', (41.2, 80.2, 43.1, 81.3)),
     ('vil2_small', '42M', (46.3, 82.0, 47.9, 82.9)),
@@ -375,21 +412,49 @@ NOTES |= {
 
 # Vim: arXiv 2401.09417 and the README of hustvl/Vim
 
+_FLOPS_QUOTED = "the published FLOPs are later papers', not the authors'"
 _QUOTED = 'quoted from the paper as commonly cited; the repository has neither the figure nor the weights'
-for _model, _top1, _top5, _params, _path in (
-    ('vim_tiny', 76.1, 93.0, 7_148_008, 'Vim-tiny-midclstok/resolve/main/vim_t_midclstok_76p1acc.pth'),
-    ('vim_tiny_stride8', 78.3, 94.2, 7_250_344, 'Vim-tiny-midclstok/resolve/main/vim_t_midclstok_ft_78p3acc.pth'),
-    ('vim_small', 80.5, 95.1, 25_796_584, 'Vim-small-midclstok/resolve/main/vim_s_midclstok_80p5acc.pth'),
-    ('vim_small_stride8', 81.6, 95.4, 26_001_256, 'Vim-small-midclstok/resolve/main/vim_s_midclstok_ft_81p6acc.pth'),
-    ('vim_base', 81.9, 95.8, 97_598_440, 'Vim-base-midclstok/resolve/main/vim_b_midclstok_81p9acc.pth'),
+for _model, _params, _flops, _top1, _top5, _count, _path in (
+    ('vim_tiny', '7M', '1.5G', 76.1, 93.0, 7_148_008, 'tiny-midclstok/resolve/main/vim_t_midclstok_76p1acc.pth'),
+    (
+        'vim_tiny_stride8',
+        '7M',
+        '',
+        78.3,
+        94.2,
+        7_250_344,
+        'tiny-midclstok/resolve/main/vim_t_midclstok_ft_78p3acc.pth',
+    ),
+    (
+        'vim_small',
+        '26M',
+        '5.1G',
+        80.5,
+        95.1,
+        25_796_584,
+        'small-midclstok/resolve/main/vim_s_midclstok_80p5acc.pth',
+    ),
+    (
+        'vim_small_stride8',
+        '26M',
+        '',
+        81.6,
+        95.4,
+        26_001_256,
+        'small-midclstok/resolve/main/vim_s_midclstok_ft_81p6acc.pth',
+    ),
+    ('vim_base', '98M', '', 81.9, 95.8, 97_598_440, 'base-midclstok/resolve/main/vim_b_midclstok_81p9acc.pth'),
 ):
     _file(
         f'{_model}.in1k',
         task='imagenet',
         metrics={'top1': _top1, 'top5': _top5},
-        url='https://huggingface.co/hustvl/' + _path,
+        params=_params,
+        flops=_flops,
+        url='https://huggingface.co/hustvl/Vim-' + _path,
         license='Apache-2.0',
-        num_params=_params,
+        num_params=_count,
+        remark=_FLOPS_QUOTED if _flops else '',
         default=True,
     )
 RESULTS += [
@@ -407,7 +472,7 @@ RESULTS += [
         method='UperNet 60k, 512x512',
         metrics={'mIoU': 41.0},
         params='13M',
-        remark=_QUOTED,
+        remark=_QUOTED + "; 12.90 M in the authors' printout, with norm_f and the old rotation tables, 12.31 M here",
         unverified=True,
     ),
     Result(

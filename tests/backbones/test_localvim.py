@@ -21,6 +21,7 @@ class TestLocalVim(BackboneContract):
         localvim_tiny_unsearched=7_994_152,
         localvim_small=27_783_784,
         localvim_small_unsearched=27_783_784,
+        localvim_tiny_search=5_473_288,
     )
     strides = (16, 16, 16, 16)
 

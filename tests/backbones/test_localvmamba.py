@@ -5,12 +5,17 @@ import torch
 
 from mmvssm.backbones.localvmamba import DIRECTIONS, LocalVMamba
 
-from .contract import BackboneContract
+from .contract import BackboneContract, meta_model
 
 
 class TestLocalVMamba(BackboneContract):
     micro = 'test_localvmamba'
-    parameters = {'localvmamba_tiny': 25_527_160, 'localvmamba_small': 49_748_536}
+    parameters = {
+        'localvmamba_tiny': 25_527_160,
+        'localvmamba_small': 49_748_536,
+        'localvmamba_tiny_search': 4_576_656,
+        'localvmamba_small_search': 9_148_512,
+    }
     gflops = {'localvmamba_tiny': 5.7, 'localvmamba_small': 11.4}
     map_size = staticmethod(lambda length, stride: -(-(length // 4) // (stride // 4)))
 
@@ -43,3 +48,12 @@ def test_any_number_of_directions_works():
 def test_wrong_directions_are_named(directions, message):
     with pytest.raises(ValueError, match=message):
         micro(directions)
+
+
+@pytest.mark.parametrize('target', ['localvmamba_tiny', 'localvmamba_small', 'localvim_tiny'])
+def test_supernets_have_the_layers_of_their_target_and_all_directions(target):
+    supernet, found = meta_model(f'{target}_search'), meta_model(target)
+    layers = [[m.directions for m in model.modules() if hasattr(m, 'directions')] for model in (supernet, found)]
+    assert layers[0] == [DIRECTIONS] * len(layers[1])
+    logits = [p for name, p in supernet.named_parameters() if name.endswith('multi_scan.weights')]
+    assert len(logits) == len(layers[1])

@@ -17,6 +17,7 @@ class TestVMamba(BackboneContract):
         'vmambav0_tiny': 22_893_448,
         'vmambav0_small': 44_417_416,
         'vmambav0_base': 76_254_056,
+        'vmamba_tiny_0220': 32_484_904,
         'vmamba_tiny_s2l5': 30_705_832,
         'vmamba_small_s2l15': 50_147_752,
         'vmamba_base_s2l15': 88_557_800,

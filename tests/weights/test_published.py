@@ -15,7 +15,7 @@ def test_an_entry_is_complete(checkpoint):
     assert checkpoint.name.startswith(checkpoint.model + '.')
     assert urlsplit(checkpoint.url).scheme == 'https'
     assert re.fullmatch(r'[\w.\-]+\.(pth|ckpt|th)', checkpoint.file)
-    assert checkpoint.license in ('MIT', 'Apache-2.0', 'Apache-2.0 or MIT')
+    assert checkpoint.license in ('MIT', 'Apache-2.0', 'MIT AND Apache-2.0')
     wanted = {'imagenet': 'top1', 'coco': 'mask_AP75', 'ade20k': 'mIoU_ms'}[checkpoint.task]
     assert checkpoint.evaluation['input_size'] == (3, 224, 224)
     assert 20 < checkpoint.metrics[wanted] < 100
@@ -28,7 +28,7 @@ def test_files_and_urls_are_unique():
 
 def test_numbers_of_files():
     count = {task: len(weights.list_checkpoints(task=task)) for task in ('imagenet', 'coco', 'ade20k')}
-    assert count == {'imagenet': 34, 'coco': 13, 'ade20k': 7}
+    assert count == {'imagenet': 35, 'coco': 13, 'ade20k': 8}
 
 
 def test_at_most_one_default_each():
@@ -77,3 +77,44 @@ def test_results_list_those_with_weights_first():
 @pytest.mark.parametrize(('model', 'crop'), [('vil2_tiny', 1.0), ('heracles_base', 0.96), ('vim_tiny', 0.875)])
 def test_evaluation_crop(model, crop):
     assert weights.evaluation(model)['crop_pct'] == crop
+
+
+@pytest.mark.parametrize(
+    ('name', 'fields'),
+    [
+        ('vmamba_tiny_0220.in1k', dict(metrics={'top1': 82.5}, params='32M', flops='5G')),
+        ('vmambav0_base.dp05_in1k', dict(metrics={'top1': 83.2}, params='75M', flops='18.0G', unverified=False)),
+        ('vmamba_small_s2l15.mask_rcnn_1x_coco', dict(params='70M', flops='349G')),
+        ('vmamba_small_s2l15.mask_rcnn_3x_coco', dict(params='70M', flops='349G')),
+        (
+            'vmambav0_small.upernet_160k_ade20k_640',
+            dict(metrics={'mIoU': 50.8, 'mIoU_ms': 50.8}, params='76M', flops='1689G'),
+        ),
+        ('vil2_tiny.e800_in1k', dict(license='MIT AND Apache-2.0', params='6M', flops='1.5G')),
+    ],
+)
+def test_published_records(name, fields):
+    assert {field: getattr(weights.PUBLISHED[name], field) for field in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ('model', 'method', 'metrics', 'size'),
+    [
+        ('efficientvmamba_tiny', 'RetinaNet 1x', (37.5, 57.8, 39.6, 22.6, 40.7, 49.1), ('13M', '')),
+        ('efficientvmamba_small', 'RetinaNet 1x', (39.1, 60.3, 41.2, 23.9, 43.0, 51.3), ('19M', '')),
+        ('efficientvmamba_base', 'RetinaNet 1x', (42.8, 63.9, 45.8, 27.3, 46.9, 55.1), ('44M', '')),
+        ('localvim_small', 'UperNet 160k, 512x512', (46.4, 47.5), ('58M', '297G')),
+        ('vim_tiny', 'UperNet 60k, 512x512', (41.0,), ('13M', '')),
+    ],
+)
+def test_published_results(model, method, metrics, size):
+    result = next(r for r in weights.results(model) if r.method == method)
+    assert (tuple(result.metrics.values()), (result.params, result.flops)) == (metrics, size)
+
+
+def test_doubtful_figures_say_so():
+    remarks = {(r.model, r.task): r.remark for r in weights.RESULTS}
+    assert 'the network counts 158 G' in remarks['localvim_tiny', 'ade20k']
+    assert 'the network counts 252 G' in remarks['localvim_small', 'ade20k']
+    assert '12.90 M' in remarks['vim_tiny', 'ade20k']
+    assert '384 G in the README' in weights.PUBLISHED['vmamba_small_s2l15.mask_rcnn_1x_coco'].remark
