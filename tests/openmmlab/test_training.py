@@ -1,21 +1,37 @@
 """Training a backbone through mmengine: killed and resumed, and over several processes."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+import socket
 from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
+# each run is a fresh process, forked from one that has imported everything
+FORKS = multiprocessing.get_context('forkserver')
+FORKS.set_forkserver_preload(['tests.openmmlab.trainee'])
 
 
-def run(*command, code=0, **variables) -> None:
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', **variables}
-    result = subprocess.run([sys.executable, '-m', *map(str, command)], cwd=ROOT, env=environment, capture_output=True)
-    assert result.returncode == code, result.stderr.decode()
+def train(variables: dict[str, str], *arguments) -> None:
+    """In the forked process."""
+    from tests.openmmlab import trainee
+
+    os.environ.update(variables)
+    trainee.main(list(map(str, arguments)))
+
+
+def start(*arguments, **variables) -> multiprocessing.Process:
+    process = FORKS.Process(target=train, args=(variables, *arguments))
+    process.start()
+    return process
+
+
+def run(*arguments, code=0, **variables) -> None:
+    process = start(*arguments, **variables)
+    process.join()
+    assert process.exitcode == code
 
 
 def losses(folder: Path, rank: int = 0) -> list[tuple[int, float]]:
@@ -32,14 +48,14 @@ def parameters(folder: Path) -> torch.Tensor:
 def whole(tmp_path_factory):
     """20 iterations of 4 images in one process, undisturbed."""
     folder = tmp_path_factory.mktemp('whole')
-    run('tests.openmmlab.trainee', folder)
+    run(folder)
     return folder
 
 
 def test_a_killed_and_resumed_run_has_the_same_losses(whole, tmp_path):
-    run('tests.openmmlab.trainee', tmp_path, '--die-at', 13, code=-signal.SIGKILL)
+    run(tmp_path, '--die-at', 13, code=-signal.SIGKILL)
     died = losses(tmp_path)
-    run('tests.openmmlab.trainee', tmp_path, '--resume')
+    run(tmp_path, '--resume')
     resumed = losses(tmp_path)[len(died) :]
     assert died[:10] + resumed == losses(whole)
     assert torch.equal(parameters(tmp_path), parameters(whole))
@@ -48,14 +64,24 @@ def test_a_killed_and_resumed_run_has_the_same_losses(whole, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('backend', ['blocked', 'reference'])
 def test_every_backend_trains_alike(backend, whole, tmp_path):
-    run('tests.openmmlab.trainee', tmp_path, MMVSSM_BACKEND=backend)
+    run(tmp_path, MMVSSM_BACKEND=backend)
     found, expected = (torch.tensor([loss for _, loss in losses(folder)]) for folder in (tmp_path, whole))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_two_processes_train_as_one_does_on_the_same_global_batch(whole, tmp_path):
-    launcher = ('torch.distributed.run', '--standalone', '--nproc_per_node', 2, '-m')
-    run(*launcher, 'tests.openmmlab.trainee', tmp_path, '--batch-size', 2, '--launcher', 'pytorch')
+    with socket.create_server(('localhost', 0)) as server:
+        port = server.getsockname()[1]
+    ranks = [
+        start(
+            *(tmp_path, '--batch-size', 2, '--launcher', 'pytorch'),
+            **dict(RANK=str(i), LOCAL_RANK=str(i), WORLD_SIZE='2', MASTER_ADDR='localhost', MASTER_PORT=str(port)),
+        )
+        for i in range(2)
+    ]
+    for process in ranks:
+        process.join()
+    assert [process.exitcode for process in ranks] == [0, 0]
     both = [(a + b) / 2 for (_, a), (_, b) in zip(losses(tmp_path, 0), losses(tmp_path, 1))]
     expected = torch.tensor([loss for _, loss in losses(whole)])
     assert len(both) == 20

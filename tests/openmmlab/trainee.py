@@ -42,14 +42,14 @@ class Diary(Hook):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument('folder', type=Path)
     parser.add_argument('--batch-size', type=int, default=4)
     parser.add_argument('--resume', action='store_true')
     parser.add_argument('--die-at', type=int, default=-1)
     parser.add_argument('--launcher', default='none')
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     data = [torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(i)) for i in range(40)]
