@@ -1,5 +1,6 @@
 """`tools/weights.py`: each command on files made here."""
 
+import dataclasses
 import re
 
 import pytest
@@ -52,7 +53,12 @@ def test_list_says_what_has_no_weights(capsys):
     assert 'architecture only: heracles_huge' in out
     _, out, _ = run(capsys, 'list', '--urls', '--task', 'imagenet')
     assert 'https://github.com/MzeroMiko/VMamba/releases/download/' in out
-    assert '83.2 (unverified)' in out
+    assert '(unverified)' not in out
+
+
+def test_list_marks_what_was_not_traced():
+    checkpoint = dataclasses.replace(weights.PUBLISHED['vmambav0_base.dp05_in1k'], unverified=True)
+    assert tool.info.table([checkpoint]).endswith('top1 83.2 (unverified)')
 
 
 def test_info(capsys, training):
