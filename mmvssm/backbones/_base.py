@@ -13,11 +13,24 @@ from timm.models._features import FeatureInfo
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ._images import check_image
+
+torch.fx.wrap('check_image')  # it looks at types and sizes: a node of a graph, not traced
+PATCH_SIZES = (1, 2, 4, 8, 16, 32)  # of the families whose maps halve from stage to stage
+
 
 def check_choice(field: str, value, allowed: Sequence) -> None:
     """Raise a ValueError that names the field and what is allowed, unless `value` is one of `allowed`."""
     if value not in allowed:
         raise ValueError(f'{field}={value!r} is not supported; allowed: {", ".join(map(str, allowed))}')
+
+
+def check_int(field: str, value, allowed: Sequence[int]) -> None:
+    """Raise a ValueError that names the field and what is allowed, unless `value` is an int in `allowed`."""
+    if type(value) is not int or value not in allowed:
+        is_range = isinstance(allowed, range)
+        words = f'{allowed[0]} to {allowed[-1]}' if is_range else ', '.join(map(str, allowed))
+        raise ValueError(f'{field}={value!r} is not supported; allowed: {words}')
 
 
 def resolve_indices(out_indices, num_outputs: int, field: str = 'out_indices') -> tuple[int, ...]:
@@ -92,8 +105,14 @@ class Backbone(nn.Module):
     :meth:`_finish`, `num_features`, and implements `forward_features`, `forward_head`,
     `forward_intermediates`, `group_matcher` and `freeze_groups`.
 
+    A feature model holds what its maps need: :meth:`_prune` takes out the stages or blocks after the last map.
+
     Attributes:
-        head_prefixes: state-dict prefixes that only the classifier has; a feature model drops them on load.
+        num_kept: stages or blocks that the model holds, in a classifier all.
+        pruned: names and shapes of the parameters and buffers that were taken out, which a file may still have.
+        least_size: pixels that an image must have along each side.
+        head_prefixes: state-dict prefixes that only the classifier (or a model of more maps) has; a feature model drops
+            them on load.
         fresh_prefixes: prefixes that dense prediction adds, absent from ImageNet files.
         first_conv, classifier_name: parameter-path prefixes for timm's default config.
         extra_classifiers: further linear layers whose size is the number of classes.
@@ -121,14 +140,61 @@ class Backbone(nn.Module):
         self.features_only = features_only
         self.out_norms = out_norms
         self.grad_checkpointing = False
+        self.least_size = 1
+        self.pruned: dict[str, torch.Size] = {}
         if features_only:
             self.output_fmt = 'NCHW'
 
     def _finish(self, feature_table: list[dict], out_indices) -> None:
         """Set `out_indices` and `feature_info`, as timm's users read them."""
         self.out_indices = resolve_indices(out_indices, len(feature_table))
+        self.num_kept = len(feature_table)
         self.num_features = self.head_hidden_size = feature_table[-1]['num_chs']
         self.feature_info = FeatureInfo(feature_table, self.out_indices) if self.features_only else feature_table
+
+    def _prune(self) -> None:
+        """At the end of a constructor: take out what the maps of a feature model do not need."""
+        self._keep(self.out_indices[-1] + 1 if self.features_only else self.num_kept)
+
+    def _keep(self, num: int) -> None:
+        """Hold the first `num` stages or blocks."""
+        if num < self.num_kept:
+            whole = {name: value.shape for name, value in self.state_dict().items()}
+            self._cut(num)
+            own = self.state_dict()
+            self.pruned.update((name, shape) for name, shape in whole.items() if name not in own)
+            self.num_kept = num
+            table = self.feature_info.info if self.features_only else self.feature_info
+            self.num_features = self.head_hidden_size = table[num - 1]['num_chs']
+        self.least_size = self._least_size()
+
+    def _cut(self, num: int) -> None:
+        """Take out the modules of all stages or blocks but the first `num`, and what only the last of all needs."""
+        raise NotImplementedError
+
+    def _least_size(self) -> int:
+        return 1
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """As in timm: hold what the maps `indices` of :meth:`forward_intermediates` need; returns them, ascending.
+
+        Args:
+            indices: stages or blocks, see :meth:`forward_intermediates`.
+            prune_norm: without the norm before the head; a hierarchical model loses it with its last stage in any case.
+            prune_head: without the classifier.
+        """
+        take = resolve_indices(tuple(indices) if isinstance(indices, list) else indices, self.num_kept, 'indices')
+        if prune_head and not self.features_only:
+            self.reset_classifier(0, '')
+        self._keep(take[-1] + 1)
+        if prune_norm and not self.features_only:
+            self._drop_final_norm()
+        return list(take)
+
+    def _image(self, x: Tensor) -> Tensor:
+        return check_image(x, self.in_chans, self.least_size)
 
     @property
     def out_channels(self) -> tuple[int, ...]:
@@ -159,7 +225,7 @@ class Backbone(nn.Module):
         )
 
     def freeze_groups(self) -> Iterator[list[nn.Module | nn.Parameter]]:
-        """Stem first, then one group for every stage (or block of a plain model)."""
+        """Stem first, then one group for every stage (or block of a plain model), empty where it was pruned."""
         raise NotImplementedError
 
     def freeze(self, num_stages: int) -> None:
@@ -227,6 +293,13 @@ class HierarchicalBackbone(Backbone):
             dict(num_chs=dim, reduction=4 * 2**i, module=module) for i, (dim, module) in enumerate(zip(dims, modules))
         ]
 
+    def _least_size(self) -> int:
+        """The smallest side that leaves every convolution on the way through the stages a pixel."""
+        least = 1
+        for conv in reversed([m for m in self.modules() if isinstance(m, nn.Conv2d)]):
+            least = max((least - 1) * conv.stride[0] + conv.kernel_size[0] - 2 * conv.padding[0], 1)
+        return least
+
     def forward_intermediates(
         self,
         x: Tensor,
@@ -249,10 +322,10 @@ class HierarchicalBackbone(Backbone):
         check_choice('output_fmt', output_fmt, ('NCHW', 'NHWC'))
         if stop_early and not intermediates_only:
             raise ValueError('stop_early=True has no final features; it needs intermediates_only=True')
-        take = resolve_indices(tuple(indices) if isinstance(indices, list) else indices, self.num_stages, 'indices')
+        take = resolve_indices(tuple(indices) if isinstance(indices, list) else indices, self.num_kept, 'indices')
         maps = []
-        x = self.stem(x)
-        for i in range(self.num_stages):
+        x = self.stem(self._image(x))
+        for i in range(self.num_kept):
             x = self.run_stage(i, x)
             if i in take:
                 out = self.out_norm(i, x) if norm else x
@@ -264,12 +337,12 @@ class HierarchicalBackbone(Backbone):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, H/32, W/32, C), normed as the classifier wants it."""
-        x = self.stem(x)
-        for i in range(self.num_stages):
+        x = self.stem(self._image(x))
+        for i in range(self.num_kept):
             x = self.downsample(i, self.run_stage(i, x))
         return self.final_norm(x)
 
     def freeze_groups(self):
         yield [self.patch_embed]
         for i in range(self.num_stages):
-            yield self.stage_modules(i)
+            yield self.stage_modules(i) if i < self.num_kept else []

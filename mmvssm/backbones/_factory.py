@@ -166,7 +166,14 @@ def _match(model: nn.Module, state: dict[str, Tensor]):
         head = [f'{name}.*' for name in (model.classifier_name, *model.extra_classifiers)]
         new_head = model.num_classes == 0 or _other_classes(model, expected, converted)
         droppable, optional = [*fresh, *(head if new_head else [])], head if new_head else []
-    return weights.sort_keys(expected, converted, droppable=droppable, optional=optional), converted
+    pruned = [name for name, shape in model.pruned.items() if name in converted and converted[name].shape == shape]
+    for name in pruned:
+        del converted[name]
+    report = weights.sort_keys(expected, converted, droppable=droppable, optional=optional)
+    report.dropped += pruned
+    if pruned:  # a file of the whole model has them all; another variant may well share the stages that are kept
+        report.missing += [name for name in model.pruned if name not in pruned]
+    return report, converted
 
 
 def _filter_fn(model: nn.Module) -> Callable:

@@ -165,10 +165,10 @@ class PlainBackbone(Backbone):
         check_choice('output_fmt', output_fmt, ('NCHW', 'NLC'))
         if stop_early and not intermediates_only:
             raise ValueError('stop_early=True has no final features; it needs intermediates_only=True')
-        take = resolve_indices(tuple(indices) if isinstance(indices, list) else indices, self.depth, 'indices')
+        take = resolve_indices(tuple(indices) if isinstance(indices, list) else indices, self.num_kept, 'indices')
         maps = []
-        state, grid = self.embed(x)
-        for i in range(take[-1] + 1 if stop_early else self.depth):
+        state, grid = self.embed(self._image(x))
+        for i in range(take[-1] + 1 if stop_early else self.num_kept):
             state = self.run_block(i, state, grid)
             if i in take:
                 tokens = self.tap(i, state, grid)
@@ -178,8 +178,8 @@ class PlainBackbone(Backbone):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> the tokens after the last block and norm."""
-        state, grid = self.embed(x)
-        for i in range(self.depth):
+        state, grid = self.embed(self._image(x))
+        for i in range(self.num_kept):
             state = self.run_block(i, state, grid)
         return self.finish(state, grid)
 
@@ -190,6 +190,7 @@ class PlainBackbone(Backbone):
 
     def block_groups(self):
         yield from ([block] for block in self.layers)
+        yield from ([] for _ in range(self.num_kept, self.depth))
 
     def freeze_groups(self):
         yield self.stem_items()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmvssm import scans
 from mmvssm.kernels import selective_scan
 
-from ._base import check_choice, drop_path_rates, is_symbolic
+from ._base import check_choice, check_int, drop_path_rates, is_symbolic
 from ._layers import LayerNorm, RMSNorm, answer_dtype, inverse_softplus_dt, is_plain
 from ._plain import Grid, PlainBackbone, TableResizer, grid_size, pad_image, resize_table, square_grid, to_pair
 
@@ -295,6 +295,8 @@ class StreamBackbone(PlainBackbone):
         global_pool: str,
         out_indices,
     ) -> None:
+        check_int('patch_size', patch_size, range(1, 65))
+        check_int('stride', stride, range(1, patch_size + 1))
         check_choice('class_token', class_token, CLASS_TOKENS)
         check_choice('global_pool', global_pool, POOLS)
         if rope and embed_dim % 4:
@@ -376,6 +378,15 @@ class StreamBackbone(PlainBackbone):
             return h, stream, None, tables
         before = self._turn(stream, tables) if self.rope_residual else stream
         return h, stream, self._wide(before + self.layers[i].drop_path(self._turn(h, tables))), tables
+
+    def _cut(self, num: int) -> None:
+        self.layers = self.layers[:num]
+        if self.features_only:  # the norm is the last block's
+            self._drop_final_norm()
+
+    def _drop_final_norm(self) -> None:
+        if hasattr(self, 'norm_f'):
+            del self.norm_f
 
     def patches(self, sequence: Tensor, grid: Grid) -> Tensor:
         """A sequence (B, L, C) without its class tokens."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 
-from ._base import check_choice, drop_path_rates
+from ._base import PATCH_SIZES, check_choice, check_int, drop_path_rates
 from ._factory import register_variant
 from ._layers import DirectionalScan, LayerNorm, conv_stem, to_nchw, to_nhwc
 from .localvmamba import BiAttn
@@ -196,6 +196,7 @@ class EfficientVMamba(VSSBackbone):
     ):
         super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
         check_choice('downsample_version', downsample_version, ('v1', 'v2'))
+        check_int('patch_size', patch_size, PATCH_SIZES)
         dims = stage_dims(dims, len(depths))
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         layers = enumerate(scans.layer_orders('scan_orders', scan_orders, sum(depths[:2]), count=4))
@@ -212,7 +213,7 @@ class EfficientVMamba(VSSBackbone):
             stages=[[block(stage) for _ in range(depth)] for stage, depth in enumerate(depths)],
             downsamples=[make_downsample(downsample_version, a, b) for a, b in zip(dims[:-1], dims[1:])],
             dims=dims,
-            patch_size=patch_size,
+            stem_stride=patch_size,
             out_indices=out_indices,
             global_pool=global_pool,
             drop_rate=drop_rate,

@@ -276,9 +276,22 @@ class Heracles(HierarchicalBackbone):
             self.fresh_prefixes = () if token_label else ('aux_head.',)
             self.reset_classifier(num_classes, global_pool)
         self.apply(init_weights)
+        self._prune()
 
     def _stage(self, name: str, i: int) -> nn.Module:
         return getattr(self, f'{name}{i + 1}')
+
+    def _cut(self, num: int) -> None:
+        for i in range(num, self.num_stages):
+            for module in ('patch_embed', 'block', 'norm'):
+                if hasattr(self, f'{module}{i + 1}'):
+                    delattr(self, f'{module}{i + 1}')
+        if not self.features_only:
+            self.post_network = nn.ModuleList()
+            self._drop_final_norm()
+
+    def _drop_final_norm(self) -> None:
+        self.add_module(f'norm{self.num_stages}', nn.Identity())
 
     def stem(self, x: Tensor) -> Tensor:
         return self.patch_embed1(x)
@@ -289,7 +302,7 @@ class Heracles(HierarchicalBackbone):
         return self._stage('norm', i)(x) if i < self.num_stages - 1 else x
 
     def downsample(self, i: int, x: Tensor) -> Tensor:
-        return self._stage('patch_embed', i + 1)(x) if i < self.num_stages - 1 else x
+        return self._stage('patch_embed', i + 1)(x) if i + 1 < self.num_kept else x
 
     def out_norm(self, i: int, x: Tensor) -> Tensor:
         return self._stage('norm', i)(x) if i == self.num_stages - 1 else x
@@ -341,7 +354,7 @@ class Heracles(HierarchicalBackbone):
     def freeze_groups(self):
         yield [self.patch_embed1]
         for i in range(self.num_stages):
-            yield self.stage_modules(i)
+            yield self.stage_modules(i) if i < self.num_kept else []
 
     def stage_modules(self, i: int) -> list[nn.Module]:
         names = [f'block{i + 1}', f'norm{i + 1}', *([f'patch_embed{i + 1}'] if i else [])]
@@ -389,7 +402,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
         mmvssm.weights.CheckpointError: local convolutions of a quarter of the width, as the file in the official
             repository builds them: such a model never ran.
     """
-    own = model.state_dict()
+    own = {**{name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}, **model.pruned}
     out = {}
     for key, value in state_dict.items():
         key = re.sub(r'(block[12]\.\d+\.attn)\.conv\.', r'\1.local_ssm.conv.', key)
@@ -401,14 +414,17 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
                 'builds it so and cannot run; no trained weights can have this shape'
             )
         if re.fullmatch(r'block[12]\.\d+\.attn\.weight', key) and like is not None and _resizable(value, like):
-            mixer = model.get_submodule(key.removesuffix('.weight'))
-            value = resize_spectral_weight(value, tuple(like.shape[1:]), mixer.transform, mixer.resize)
+            if key in model.pruned:
+                value = value.new_empty(like)
+            else:
+                mixer = model.get_submodule(key.removesuffix('.weight'))
+                value = resize_spectral_weight(value, like[1:], mixer.transform, mixer.resize)
         out[key] = value
     return out
 
 
-def _resizable(value: Tensor, like: Tensor) -> bool:
-    return value.ndim == like.ndim and value.shape[0] == like.shape[0] and value.shape != like.shape
+def _resizable(value: Tensor, like: tuple[int, ...]) -> bool:
+    return value.ndim == len(like) and value.shape[0] == like[0] and tuple(value.shape) != tuple(like)
 
 
 @register_variant(Heracles)

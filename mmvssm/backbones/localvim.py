@@ -188,6 +188,7 @@ class LocalVim(StreamBackbone):
         if rope:
             self.rope = RotaryTables(self.grid, embed_dim, pretrained_grid)
         self._init_weights()
+        self._prune()
 
     def _init_weights(self) -> None:
         for module in self.modules():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 
-from ._base import drop_path_rates
+from ._base import PATCH_SIZES, check_int, drop_path_rates
 from ._factory import register_variant
 from ._layers import DirectionalScan, LayerNorm, PatchMerging, conv_stem
 from .vmamba import VSSBackbone, VSSBlock, stage_dims
@@ -127,6 +127,7 @@ class LocalVMamba(VSSBackbone):
         out_norms: bool = False,
     ):
         super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
+        check_int('patch_size', patch_size, PATCH_SIZES)
         dims = stage_dims(dims, len(depths))
         layers = enumerate(scans.layer_orders('directions', directions, sum(depths)))
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
@@ -141,7 +142,7 @@ class LocalVMamba(VSSBackbone):
             stages=[[block(dim) for _ in range(depth)] for dim, depth in zip(dims, depths)],
             downsamples=[PatchMerging(a, b) for a, b in zip(dims[:-1], dims[1:])],
             dims=dims,
-            patch_size=patch_size,
+            stem_stride=patch_size,
             out_indices=out_indices,
             global_pool=global_pool,
             drop_rate=drop_rate,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmvssm.kernels import mlstm
 
-from ._base import check_choice, drop_path_rates, own_copy
+from ._base import check_choice, check_int, drop_path_rates, own_copy
 from ._factory import register_variant
 from ._layers import LayerNorm, is_plain, layer_norm
 from ._plain import Grid, PlainBackbone, TableResizer, as_map, pad_image, resize_table, to_pair
@@ -300,7 +300,9 @@ class VisionLSTM(PlainBackbone):
         check_choice('init_weights', init_weights, INITS)
         if features == 'normed' and out_indices is not None:
             raise ValueError(f'out_indices={out_indices} must be None with features="normed", which has one map')
-        self.patch_size, self.stride = patch_size, stride or patch_size
+        check_int('patch_size', patch_size, range(1, 65))
+        self.patch_size, self.stride = patch_size, patch_size if stride is None else stride
+        check_int('stride', self.stride, range(1, patch_size + 1))
         self.img_size, self.global_pool, self.features = to_pair(img_size, 'img_size'), global_pool, features
         self.patch_embed = PatchEmbed(in_chans, embed_dim, patch_size, self.stride)
         self.pos_embed = PositionEmbedding(tuple(-(-n // patch_size) for n in self.img_size), embed_dim)
@@ -333,6 +335,7 @@ class VisionLSTM(PlainBackbone):
             self.head_drop = nn.Dropout(drop_rate)
             self._make_head()
         self._init_weights(init_weights)
+        self._prune()
 
     def _make_head(self) -> None:
         """Norm and linear layer of the pooled width; key `head`."""
@@ -372,6 +375,12 @@ class VisionLSTM(PlainBackbone):
         """Tokens with their positions, and the grid."""
         x = self.patch_embed(pad_image(x, self.patch_size, self.stride))
         return self.pos_embed(x), (x.shape[1], x.shape[2])
+
+    def _cut(self, num: int) -> None:
+        self.xlstm.blocks = self.xlstm.blocks[:num]
+
+    def _drop_final_norm(self) -> None:
+        self.xlstm.post_blocks_norm = nn.Identity()
 
     def run_block(self, i: int, state: Tensor, grid: Grid) -> Tensor:
         return self._run(self.xlstm.blocks[i], state, grid)

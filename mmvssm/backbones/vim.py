@@ -185,7 +185,7 @@ class Vim(StreamBackbone):
         self._assemble(
             img_size=img_size,
             patch_size=patch_size,
-            stride=stride or patch_size,
+            stride=patch_size if stride is None else stride,
             embed_dim=embed_dim,
             mixers=[
                 BiMamba(
@@ -218,6 +218,7 @@ class Vim(StreamBackbone):
             out_indices=out_indices,
         )
         self._init_weights()
+        self._prune()
 
     def _init_weights(self) -> None:
         lecun_normal_(self.patch_embed.proj.weight)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 
-from ._base import HierarchicalBackbone, check_choice, drop_path_rates, own_copy
+from ._base import PATCH_SIZES, HierarchicalBackbone, check_choice, check_int, drop_path_rates, own_copy
 from ._factory import register_variant
 from ._layers import (
     ACTIVATIONS,
@@ -74,12 +74,15 @@ class SpatialSoftmax(nn.Module):
 
 def make_out_norm(kind: str, dim: int) -> nn.Module:
     """The module between the merge and the output projection."""
-    depthwise = nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False)
+
+    def depthwise() -> list[nn.Module]:
+        return [to_nchw(), nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False), to_nhwc()]
+
     return dict(
         layer=lambda: LayerNorm(dim),
         none=nn.Identity,
-        dwconv3=lambda: nn.Sequential(to_nchw(), depthwise, to_nhwc()),
-        cnorm=lambda: nn.Sequential(LayerNorm(dim), to_nchw(), depthwise, to_nhwc()),
+        dwconv3=lambda: nn.Sequential(*depthwise()),
+        cnorm=lambda: nn.Sequential(LayerNorm(dim), *depthwise()),
         softmax=SpatialSoftmax,
         sigmoid=nn.Sigmoid,
     )[kind]()
@@ -227,7 +230,7 @@ def stage_dims(dims: int | Sequence[int], num_stages: int) -> list[int]:
 class VSSBackbone(HierarchicalBackbone):
     """Four stages of VSS blocks; VMamba and LocalVMamba differ in the blocks, stem and downsampling."""
 
-    head_prefixes = ('classifier.',)
+    head_prefixes = ('classifier.', 'pos_embed')
     fresh_prefixes = ('outnorm',)
     first_conv = 'patch_embed.0'
     classifier_name = 'classifier.head'
@@ -238,7 +241,7 @@ class VSSBackbone(HierarchicalBackbone):
         stages: list[list[nn.Module]],
         downsamples: list[nn.Module],
         dims: list[int],
-        patch_size: int,
+        stem_stride: int,
         out_indices,
         global_pool: str,
         drop_rate: float,
@@ -246,14 +249,26 @@ class VSSBackbone(HierarchicalBackbone):
         self.patch_embed = stem
         self.num_stages = len(stages)
         self.layers = nn.ModuleList(map(self._make_stage, stages, [*downsamples, nn.Identity()]))
-        table = [dict(num_chs=dim, reduction=patch_size * 2**i, module=f'layers.{i}') for i, dim in enumerate(dims)]
+        table = [dict(num_chs=dim, reduction=stem_stride * 2**i, module=f'layers.{i}') for i, dim in enumerate(dims)]
         self._finish(table, out_indices)
         if not self.features_only:
             self.classifier = ClassifierHead(dims[-1], self.num_classes, global_pool, drop_rate)
         if self.out_norms:
             for i in self.out_indices:
                 self.add_module(f'outnorm{i}', LayerNorm(dims[i]))
+            others = (f'outnorm{i}.' for i in range(self.num_stages) if i not in self.out_indices)
+            self.head_prefixes = (*self.head_prefixes, *others)
         self.apply(init_linear)
+        self._prune()
+
+    def _cut(self, num: int) -> None:
+        self.layers = self.layers[:num]
+        self.layers[-1][-1] = nn.Identity()  # the downsampling
+        if not self.features_only:
+            self._drop_final_norm()
+
+    def _drop_final_norm(self) -> None:
+        self.classifier.norm = nn.Identity()
 
     @staticmethod
     def _make_stage(blocks: list[nn.Module], downsample: nn.Module) -> nn.Sequential:
@@ -320,7 +335,8 @@ class VMamba(VSSBackbone):
         scan_orders: four scan orders, by name or function (see `mmvssm.scans`), in place of the forward_type's, or
             such a list (or None) for each block; the k-th has the k-th parameters. Not in cascades ('v052dc', 'v32dc').
         mlp_ratio: hidden over outer width of the MLP, 0 for none; gmlp: gated.
-        stem_version: 'v1' one patch convolution, 'v2' two overlapping ones.
+        patch_size, stem_version: 'v1' one patch convolution (any power of 2 up to 32), 'v2' two overlapping ones of
+            half the patch's stride each: 2, 4 and 8 make maps from strides 1, 4 and 16 on.
         downsample_version: 'v1', 'v2' or 'v3', see :func:`make_downsample`.
         patch_norm: LayerNorms in the stem.
         pos_embed: learned embedding of the stem's grid at `img_size`, added by classifiers only (as published).
@@ -363,6 +379,7 @@ class VMamba(VSSBackbone):
     ):
         super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
         check_choice('stem_version', stem_version, ('v1', 'v2'))
+        check_int('patch_size', patch_size, (2, 4, 8) if stem_version == 'v2' else PATCH_SIZES)
         check_choice('downsample_version', downsample_version, ('v1', 'v2', 'v3'))
         check_choice('ssm_init', ssm_init, ('v0', 'v1', 'v2'))
         check_choice('act_layer', act_layer, tuple(ACTIVATIONS))
@@ -401,20 +418,20 @@ class VMamba(VSSBackbone):
             stages=[[block(dim) for _ in range(depth)] for dim, depth in zip(dims, depths)],
             downsamples=[make_downsample(downsample_version, a, b) for a, b in zip(dims[:-1], dims[1:])],
             dims=dims,
-            patch_size=patch_size,
+            stem_stride=(patch_size // 2) ** 2 if stem_version == 'v2' else patch_size,
             out_indices=out_indices,
             global_pool=global_pool,
             drop_rate=drop_rate,
         )
         self.pos_embed = None
-        if pos_embed:
+        if pos_embed and not features_only:
             grid = img_size // patch_size
             self.pos_embed = nn.Parameter(torch.zeros(1, dims[0], grid, grid))
             trunc_normal_(self.pos_embed, std=0.02)
 
     def stem(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)
-        if self.pos_embed is None or self.features_only:
+        if self.pos_embed is None:
             return x
         embed = self.pos_embed
         if embed.shape[2:] != x.shape[1:3]:
@@ -436,18 +453,17 @@ _RENAMES = [
 
 def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Translate the January 2024 names and those of the repository's single-file model to the current ones."""
-    own = model.state_dict()
+    own = {**model.state_dict(), **model.pruned}
     out = {}
     for key, value in state_dict.items():
         for pattern, replacement in _RENAMES:
             key = re.sub(pattern, replacement, key)
         if re.search(r'\.op\.(x_proj|dt_projs)_weight$', key) and value.ndim == 2 and value.shape[0] % 4 == 0:
             value = value.unflatten(0, (4, -1))
-        if isinstance(getattr(model, 'layers', None), nn.ModuleList) and f'{key}' not in own:
-            # patch merging of the single-file model is an unnamed sequence
-            key = re.sub(r'\.downsample\.1\.(weight|bias)$', r'.downsample.norm.\1', key)
-            key = re.sub(r'\.downsample\.2\.weight$', '.downsample.reduction.weight', key)
-        out[key] = value
+        # patch merging of the single-file model is an unnamed sequence, as the strided convolutions are everywhere
+        merging = re.sub(r'\.downsample\.1\.(weight|bias)$', r'.downsample.norm.\1', key)
+        merging = re.sub(r'\.downsample\.2\.weight$', '.downsample.reduction.weight', merging)
+        out[merging if merging in own else key] = value
     return out
 
 

@@ -13,6 +13,7 @@ import timm
 import torch
 from torch import nn
 
+from mmvssm import weights
 from mmvssm.backbones import create_model, load_weights
 
 
@@ -29,6 +30,7 @@ class BackboneContract:
         parameters: variant -> published or measured number of parameters, classifier included.
         gflops: variant -> published multiply-adds at 224 x 224, in units of 1e9 (checked to 1 %).
         strides: of the maps of the feature model.
+        least: pixels along the sides of the smallest image.
         size: (H, W) of the test images, odd on purpose.
         batch_rtol: how far an image's features may move with its neighbours in the batch (rounding).
     """
@@ -37,6 +39,7 @@ class BackboneContract:
     parameters: dict[str, int] = {}
     gflops: dict[str, float] = {}
     strides = (4, 8, 16, 32)
+    least = 1
     size = (61, 75)
     tolerance = 1e-5
     map_size = staticmethod(lambda length, stride: -(-length // stride))
@@ -67,11 +70,64 @@ class BackboneContract:
         assert shapes == expected
         assert model.feature_info.reduction() == list(self.strides)
 
-    def test_chosen_maps_are_those_of_the_full_set(self):
-        model, few = self.features(), self.features(out_indices=(1, 2))
-        few.load_state_dict(model.state_dict())
+    def test_stages_after_the_last_map_are_not_held(self):
+        """The whole model's weights load, what is left out is accounted for, and every parameter gets a gradient."""
+        whole, few = self.features(), self.features(out_indices=(0, 1))
+        report = load_weights(few, self.classifier().state_dict(), log=False)
+        assert set(few.pruned) <= set(report.dropped)
+        assert set(whole.state_dict()) - set(few.state_dict()) == set(few.pruned) != set()
+        load_weights(few, whole.state_dict(), log=False)
+        load_weights(few, few.state_dict(), log=False)
         with torch.no_grad():
-            torch.testing.assert_close(few(self.images()), model(self.images())[1:3])
+            torch.testing.assert_close(few(self.images()), whole(self.images())[:2])
+        sum(m.square().mean() for m in few.train()(self.images())).backward()
+        assert not [n for n, p in few.named_parameters() if p.grad is None]
+        few.freeze(len(list(whole.freeze_groups())) - 1)
+
+    def test_pruned_models_refuse_files_of_a_deeper_or_shallower_variant(self):
+        few, state = self.features(out_indices=(0,)), self.features().state_dict()
+        last = list(few.pruned)[-1]
+        with pytest.raises(weights.CheckpointError, match='1 missing'):
+            load_weights(few, {k: v for k, v in state.items() if k != last}, log=False)
+        with pytest.raises(weights.CheckpointError, match='1 unexpected'):
+            load_weights(few, {**state, last: state[last][None]}, log=False)
+
+    def test_timms_pruning_of_a_classifier(self):
+        model = self.classifier()
+        with torch.no_grad():
+            expected = model.forward_intermediates(self.images(), indices=[0, 1], intermediates_only=True)
+            assert model.prune_intermediate_layers([0, 1]) == [0, 1]
+            torch.testing.assert_close(model.forward_intermediates(self.images())[1], expected)
+            assert model(self.images()).ndim > 2
+        with pytest.raises(ValueError, match=r'indices=.* holds 2; allowed: 0 to 1'):
+            model.forward_intermediates(self.images(), indices=[2])
+
+    @pytest.mark.parametrize(
+        'image',
+        [
+            torch.zeros(1, 3, 0, 64),
+            torch.zeros(3, 64, 64),
+            torch.zeros(1, 3, 64, 64, dtype=torch.uint8),
+            torch.zeros(1, 2, 64, 64),
+            None,
+            [[1.0]],
+        ],
+        ids=['no rows', '3-D', 'uint8', 'channels', 'None', 'list'],
+    )
+    def test_what_is_no_image_is_refused_at_every_entry(self, image):
+        got = '.*' if image is None or isinstance(image, list) else rf'.*got \({image.shape[0]}, '
+        message = rf'\(B, in_chans, H, W\) floating-point image of at least {self.least} x {self.least} pixels{got}'
+        for model in (self.features(), self.classifier()):
+            for entry in (model, model.forward_features, model.forward_intermediates):
+                with pytest.raises(ValueError, match=message):
+                    entry(image)
+
+    def test_the_least_image_works_and_no_smaller_one(self):
+        for model in (self.features(), self.classifier()):
+            with torch.no_grad():
+                assert all(m.isfinite().all() for m in model(torch.randn(2, 3, self.least, self.least)))
+            with pytest.raises(ValueError, match='floating-point image of at least'):
+                model(torch.randn(2, 3, self.size[0], self.least - 1))
 
     @pytest.mark.parametrize('out_indices', [(0, 9), (-99,), (1, 0), (), (0.5,)], ids=str)
     def test_wrong_out_indices_are_named(self, out_indices):

@@ -17,6 +17,7 @@ ODD_MAPS = [(4, 6), (5, 6), (4, 7), (5, 7), (1, 5), (5, 1), (1, 1)]
 
 class TestEfficientVMamba(BackboneContract):
     micro = MICRO
+    least = 4
     parameters = dict(efficientvmamba_tiny=6_493_660, efficientvmamba_small=11_273_688, efficientvmamba_base=33_717_136)
     gflops = dict(efficientvmamba_tiny=0.806, efficientvmamba_small=1.343, efficientvmamba_base=3.997)
     map_size = staticmethod(lambda length, stride: -(-(length // 4) // (stride // 4)))

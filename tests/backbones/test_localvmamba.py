@@ -10,6 +10,7 @@ from .contract import BackboneContract, meta_model
 
 class TestLocalVMamba(BackboneContract):
     micro = 'test_localvmamba'
+    least = 4
     parameters = {
         'localvmamba_tiny': 25_527_160,
         'localvmamba_small': 49_748_536,

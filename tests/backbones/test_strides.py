@@ -1,0 +1,51 @@
+"""`feature_info` tells the true strides for every patch size and stride that is accepted; others are refused."""
+
+import pytest
+import torch
+
+from mmvssm import create_model
+
+ACCEPTED = [
+    *(('test_vmamba', dict(patch_size=p)) for p in (2, 4, 8)),
+    ('test_vmamba', dict(patch_size=8, stem_version='v1', downsample_version='v1')),
+    ('test_vmamba', dict(patch_size=2, downsample_version='v2')),
+    ('test_localvmamba', dict(patch_size=8)),
+    ('test_localvmamba', dict(patch_size=1)),
+    ('test_efficientvmamba', dict(patch_size=2)),
+    ('test_vil', dict(patch_size=7)),
+    ('test_vil', dict(stride=8)),
+    ('test_vim', dict(patch_size=4)),
+    ('test_vim', dict(patch_size=8, stride=5)),
+    ('test_localvim', dict(patch_size=8)),
+]
+
+
+@pytest.mark.parametrize(('name', 'options'), ACCEPTED, ids=lambda v: v if isinstance(v, str) else str(v))
+def test_strides_are_true(name, options):
+    """Maps of an image that is longer by 8 strides are longer by 8 pixels."""
+    model = create_model(name, features_only=True, out_indices=(0, 1), **options).eval()
+    strides = model.feature_info.reduction()
+    length = 3 * strides[-1]
+    with torch.no_grad():
+        short, long = (model(torch.randn(1, 3, n, length)) for n in (length, length + 8 * strides[-1]))
+    grown = [(b.shape[2] - a.shape[2]) * stride for a, b, stride in zip(short, long, strides)]
+    assert grown == [8 * strides[-1]] * 2
+
+
+@pytest.mark.parametrize('value', [0, -4, 3, 1000, 4.0, '4', True], ids=repr)
+@pytest.mark.parametrize('name', ['test_vmamba', 'test_localvmamba', 'test_efficientvmamba'])
+def test_other_patch_sizes_are_refused(name, value):
+    with torch.device('meta'), pytest.raises(ValueError, match=rf'patch_size={value!r} .*allowed: .*2, 4, 8'):
+        create_model(name, patch_size=value)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [(dict(patch_size=v), f'patch_size={v} .*allowed: 1 to 64') for v in (0, -1, 1000, 2.5)]
+    + [(dict(stride=v), f'stride={v} .*allowed: 1 to 16') for v in (0, 17, 8.0)],
+    ids=str,
+)
+@pytest.mark.parametrize('name', ['test_vil', 'test_vim'])
+def test_other_patches_of_plain_models_are_refused(name, options, message):
+    with torch.device('meta'), pytest.raises(ValueError, match=message):
+        create_model(name, **options)
