@@ -1,7 +1,7 @@
 """Mask R-CNN 1x with Heracles-C-B, COCO. No recipe, weights or detector were released.
 
-The recipe of mask_rcnn_heracles_s.py with the paper's drop path for this size.
+The recipe of mask_rcnn_heracles_s.py with the authors' drop path of this size.
 """
 
 _base_ = ['./mask_rcnn_heracles_s.py']
-model = dict(backbone=dict(arch='base', drop_path_rate=0.2), neck=dict(in_channels=[64, 128, 320, 512]))
+model = dict(backbone=dict(arch='base', drop_path_rate=0.1), neck=dict(in_channels=[64, 128, 320, 512]))

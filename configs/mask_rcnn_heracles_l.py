@@ -1,6 +1,6 @@
 """Mask R-CNN 1x with Heracles-C-L, COCO. No recipe, weights or detector were released.
 
-The recipe of mask_rcnn_heracles_s.py with the paper's drop path for this size.
+The recipe of mask_rcnn_heracles_s.py with the authors' drop path of this size.
 """
 
 _base_ = ['./mask_rcnn_heracles_s.py']

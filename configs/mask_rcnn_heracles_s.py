@@ -1,8 +1,8 @@
 """Mask R-CNN 1x with Heracles-C-S, COCO. No recipe, weights or detector were released.
 
-The nearest published recipe (AdamW 1x, that of PVT-v2 and Swin), no weight
-decay on norms, biases and spectral weights, and the paper's drop path for its size. It starts from scratch unless
-`model.backbone.pretrained` is given.
+The nearest published recipe (AdamW 1x, that of PVT-v2 and Swin), no weight decay on norms, biases and spectral
+weights, the authors' drop path of its size, and the stem's BatchNorm over the images of all GPUs, as each has two.
+It starts from scratch unless `model.backbone.pretrained` is given.
 """
 
 _base_ = ['_base_/mask_rcnn_coco_1x.py']
@@ -22,3 +22,4 @@ optim_wrapper = dict(
     constructor='LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(_delete_=True),
 )
+sync_bn = 'torch'

@@ -1,7 +1,7 @@
 """Mask R-CNN 1x with Vision-LSTM-T (ViL v2), COCO. Nothing was published for detection: this recipe is our own.
 
-The published segmentation taps and pyramid, an FPN on top, the 1x schedule of the other families, and the layer decay
-of the published ADE20K runs.
+The published segmentation taps and pyramid, an FPN on top, the 1x schedule of the other families, and the drop path and
+layer decay of the published ADE20K runs.
 """
 
 _base_ = ['_base_/mask_rcnn_coco_1x.py']
@@ -15,6 +15,7 @@ model = dict(
         out_indices=(7, 11, 15, 23),
         out_norms=False,
         drop_path_rate=0.0,
+        drop_path_decay=True,
         init_cfg=dict(type='Pretrained', checkpoint=pretrained),
     ),
     neck=[

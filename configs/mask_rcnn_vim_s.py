@@ -1,6 +1,5 @@
-"""Mask R-CNN, ViTDet style, with Vim-S, COCO. No detector was released.
-
-No detector of Vim-S was published; this is the recipe of Vim-T.
+"""Mask R-CNN, ViTDet style, with Vim-S, COCO. No detector of Vim-S was published; this is the recipe of
+mask_rcnn_vim_t.py.
 """
 
 _base_ = ['./mask_rcnn_vim_t.py']

@@ -1,7 +1,7 @@
-"""Mask R-CNN, ViTDet style, with Vim-T, COCO. No detector was released.
+"""Mask R-CNN, ViTDet style, with Vim-T, COCO: cascade_mask_rcnn_vim_t.py's recipe with plain heads.
 
-The published detector is a Cascade Mask R-CNN (45.7 box AP, 39.2 mask AP, quoted figures, unverified) of the same
-recipe on older classification weights; this has the plain heads and the released weights.
+No such detector was published. It starts from the released classification weights, which have no rotary embedding and
+halve the sum of the two directions; mixed precision is bfloat16 (published: float16).
 """
 
 _base_ = ['_base_/mask_rcnn_vitdet.py']
@@ -21,5 +21,9 @@ model = dict(
     neck=dict(in_channels=192),
 )
 optim_wrapper = dict(
-    type='AmpOptimWrapper', dtype='bfloat16', optimizer=dict(weight_decay=0.1), paramwise_cfg=dict(layer_decay=0.837)
+    type='AmpOptimWrapper',
+    dtype='bfloat16',
+    optimizer=dict(weight_decay=0.1),
+    constructor='LayerDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(layer_decay=0.837, no_decay=['backbone.pos_embed']),
 )

@@ -1,5 +1,6 @@
 """Mask R-CNN 3x multi-scale with VMamba-S[s2l15], COCO. Published: 49.9 box AP, 44.2 mask AP
-(release tag `#v2det`, mask_rcnn_vssm_fpn_coco_small_ms_3x_epoch_32.pth). float32, as published.
+(release tag `#v2det`, mask_rcnn_vssm_fpn_coco_small_ms_3x_epoch_32.pth).
+float32 and the best epoch kept, as published.
 """
 
 _base_ = ['_base_/mask_rcnn_coco_3x.py']
@@ -15,3 +16,4 @@ model = dict(
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )
+default_hooks = dict(checkpoint=dict(save_best='coco/bbox_mAP'))

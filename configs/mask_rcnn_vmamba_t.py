@@ -1,5 +1,5 @@
 """Mask R-CNN 1x with VMamba-T[s1l8], COCO. Published: 47.3 box AP, 42.7 mask AP
-(release tag `#v2det`, mask_rcnn_vssm_fpn_coco_tiny_s_epoch_12.pth). float32, as published.
+(release tag `#v2det`, mask_rcnn_vssm_fpn_coco_tiny_s_epoch_12.pth). float32 and the best epoch kept, as published.
 """
 
 _base_ = ['_base_/mask_rcnn_coco_1x.py']
@@ -15,3 +15,4 @@ model = dict(
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )
+default_hooks = dict(checkpoint=dict(save_best='coco/bbox_mAP'))

@@ -1,5 +1,6 @@
 """Mask R-CNN 3x multi-scale with VMamba-T[s1l8], COCO. Published: 48.8 box AP, 43.7 mask AP
-(release tag `#v2det`, mask_rcnn_vssm_fpn_coco_tiny_ms_3x_s_epoch_31.pth). float32, as published.
+(release tag `#v2det`, mask_rcnn_vssm_fpn_coco_tiny_ms_3x_s_epoch_31.pth).
+float32 and the best epoch kept, as published.
 """
 
 _base_ = ['_base_/mask_rcnn_coco_3x.py']
@@ -15,3 +16,4 @@ model = dict(
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )
+default_hooks = dict(checkpoint=dict(save_best='coco/bbox_mAP'))

@@ -1,6 +1,6 @@
 """UperNet with Heracles-C-L, ADE20K. No recipe, weights or segmentor were released.
 
-The recipe of upernet_heracles_s.py with the paper's drop path for this size.
+The recipe of upernet_heracles_s.py with the authors' drop path of this size.
 """
 
 _base_ = ['./upernet_heracles_s.py']

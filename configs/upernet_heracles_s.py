@@ -1,7 +1,8 @@
 """UperNet with Heracles-C-S, ADE20K. No recipe, weights or segmentor were released.
 
-The nearest published recipe (VMamba's), without weight decay on norms, biases and spectral weights. It starts from
-scratch unless `model.backbone.pretrained` is given.
+The nearest published recipe (VMamba's), without weight decay on norms, biases and spectral weights, with the authors'
+drop path of its size and the stem's BatchNorm over the images of all GPUs, as each has two. It starts from scratch
+unless `model.backbone.pretrained` is given.
 """
 
 _base_ = ['_base_/upernet_ade20k_160k.py']
@@ -16,3 +17,4 @@ model = dict(
     auxiliary_head=dict(in_channels=320),
 )
 optim_wrapper = dict(constructor='LayerDecayOptimWrapperConstructor', paramwise_cfg=dict(_delete_=True))
+sync_bn = 'torch'

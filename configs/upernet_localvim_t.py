@@ -18,4 +18,5 @@ model = dict(
     decode_head=dict(in_channels=[192, 192, 192, 192]),
     auxiliary_head=dict(in_index=3, in_channels=192),
 )
-optim_wrapper = dict(constructor='LayerDecayOptimWrapperConstructor', paramwise_cfg=dict(_delete_=True))
+no_decay = dict(decay_mult=0.0)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(pos_embed=no_decay, cls_token=no_decay)))

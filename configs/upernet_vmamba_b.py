@@ -1,5 +1,6 @@
 """UperNet with VMamba-B[s2l15], ADE20K. Published: 51.0 mIoU, 51.6 multi-scale
-(release tag `#v2seg`, upernet_vssm_4xb4-160k_ade20k-512x512_base_iter_160000.pth). float32, as published.
+(release tag `#v2seg`, upernet_vssm_4xb4-160k_ade20k-512x512_base_iter_160000.pth).
+float32 and the best evaluation kept, as published.
 """
 
 _base_ = ['_base_/upernet_ade20k_160k.py']
@@ -15,3 +16,4 @@ model = dict(
     decode_head=dict(in_channels=[128, 256, 512, 1024]),
     auxiliary_head=dict(in_channels=512),
 )
+default_hooks = dict(checkpoint=dict(save_best='mIoU'))

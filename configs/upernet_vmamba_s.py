@@ -1,5 +1,6 @@
 """UperNet with VMamba-S[s2l15], ADE20K. Published: 50.6 mIoU, 51.2 multi-scale
-(release tag `#v2seg`, upernet_vssm_4xb4-160k_ade20k-512x512_small_iter_144000.pth). float32, as published.
+(release tag `#v2seg`, upernet_vssm_4xb4-160k_ade20k-512x512_small_iter_144000.pth).
+float32 and the best evaluation kept, as published.
 """
 
 _base_ = ['_base_/upernet_ade20k_160k.py']
@@ -15,3 +16,4 @@ model = dict(
     decode_head=dict(in_channels=[96, 192, 384, 768]),
     auxiliary_head=dict(in_channels=384),
 )
+default_hooks = dict(checkpoint=dict(save_best='mIoU'))

@@ -1,4 +1,7 @@
-"""ADE20K at its usual place: crops of 512 out of a short side of 512 scaled by 0.5 to 2; whole images at test time."""
+"""ADE20K at its usual place: crops of 512 out of a short side of 512 scaled by 0.5 to 2; whole images at test time.
+
+Test-time augmentation scales the test size, as mmseg 0.x did; mmseg 1.x scales the size of the original image.
+"""
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -17,8 +17,8 @@ def use_amp(cfg: Config) -> None:
 def fit_device(cfg: Config) -> list[str]:
     """Adapt a recipe written for GPUs to the machine; returns what was changed, one line each.
 
-    Without a GPU: float32 in place of mixed precision, gloo in place of nccl, and BatchNorm in place of SyncBN, which
-    PyTorch synchronises on GPUs only. On a GPU without bfloat16: float16 with dynamic loss scaling.
+    Without a GPU: float32 in place of mixed precision, gloo in place of nccl, and BatchNorm in place of SyncBN (or of
+    `sync_bn`), which PyTorch synchronises on GPUs only. On a GPU without bfloat16: float16 with dynamic loss scaling.
     """
     changes = []
     wrapper = cfg.get('optim_wrapper') or {}
@@ -36,7 +36,7 @@ def fit_device(cfg: Config) -> list[str]:
     if cfg.get('launcher', 'none') != 'none' and cfg.get('env_cfg', {}).get('dist_cfg', {}).get('backend') == 'nccl':
         cfg.env_cfg.dist_cfg.backend = 'gloo'
         changes.append('no GPU: processes talk through gloo in place of nccl')
-    if _replace_norm(cfg.get('model', {})):
+    if any([cfg.pop('sync_bn', None), _replace_norm(cfg.get('model', {}))]):
         changes.append('no GPU: BatchNorm in place of SyncBN')
     return changes
 

@@ -99,6 +99,25 @@ class ChannelNorm(nn.Module):
         )
 
 
+@register
+class NormalConv2d(nn.Conv2d):
+    """A convolution whose weights start normal with deviation `std` and whose bias starts at 0, for `conv_cfg`.
+
+    mmcv gives convolutions Kaiming's start, whatever a head's `init_cfg` says, unless they have `init_weights`.
+    """
+
+    def __init__(self, *args, std: float = 0.02, **kwargs):
+        self.std = std
+        super().__init__(*args, **kwargs)
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=self.std)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    init_weights = reset_parameters
+
+
 class NormedConv(nn.Conv2d):
     """A convolution without bias that keeps the size, then ChannelNorm; key `norm` under the convolution's own name."""
 

@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
@@ -24,37 +25,55 @@ def layer_scales(backbone: nn.Module, layer_decay: float) -> dict[str, float]:
     return {name: 1.0 if name in at_end else layer_decay ** (depth - layer) for name, layer in layer_of.items()}
 
 
+def _exempt(model: nn.Module, no_decay: Sequence[str] | None) -> set[str]:
+    """Names of the parameters without weight decay.
+
+    Raises ValueError: a part of `no_decay` is in no name.
+    """
+    names = dict(model.named_parameters())
+    if no_decay is None:
+        listed = {f'backbone.{name}' for name in model.backbone.no_weight_decay()}
+        return listed | {name for name, parameter in names.items() if parameter.ndim <= 1}
+    for part in no_decay:
+        if not any(part in name for name in names):
+            raise ValueError(f'no_decay: {part!r} is in no parameter name of the model')
+    return {name for name in names if any(part in name for part in no_decay)}
+
+
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module(name='LayerDecayOptimWrapperConstructor')
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """One parameter group for each pair of learning rate and weight decay.
 
-    No weight decay on 1-D parameters (norms, biases) and on what the backbone's `no_weight_decay` lists (state
-    matrices, skips, dt biases, position embeddings). The published constructors match names that these models do
-    not have, so their decay reached little more than the stem; this one asks the model itself.
+    The layers are those that the model itself names. Published constructors match fixed names; recipes whose names
+    are not the model's (so that nothing but the stem was slowed) are written with mmengine's `custom_keys` instead.
 
-    Config: `optim_wrapper=dict(constructor='LayerDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(layer_decay=0.65), ...)`; `layer_decay=1.0` (the default) only sorts the weight decay.
+    Config: `optim_wrapper=dict(constructor='LayerDecayOptimWrapperConstructor', paramwise_cfg=dict(...), ...)` with
+        layer_decay: factor from one layer to the one before it; 1.0 (the default) only sorts the weight decay.
+        no_decay: parts of the names whose parameters do not decay, and no others; by default 1-D parameters (norms,
+            biases) and what the backbone's `no_weight_decay` lists (state matrices, skips, position embeddings).
     """
 
     def __call__(self, model: nn.Module):
         model = getattr(model, 'module', model)
         options = dict(self.paramwise_cfg or {})
-        layer_decay = options.pop('layer_decay', 1.0)
+        layer_decay, no_decay = options.pop('layer_decay', 1.0), options.pop('no_decay', None)
         if options:
-            raise ValueError(f'paramwise_cfg has an unknown field {next(iter(options))!r}; allowed: layer_decay')
+            raise ValueError(
+                f'paramwise_cfg has an unknown field {next(iter(options))!r}; allowed: layer_decay, no_decay'
+            )
         if not 0.0 < layer_decay <= 1.0:
             raise ValueError(f'layer_decay={layer_decay} must lie in (0, 1]')
-        optimizer = dict(self.optimizer_cfg, params=self._groups(model, layer_decay))
+        optimizer = dict(self.optimizer_cfg, params=self._groups(model, layer_decay, no_decay))
         return self._wrap(optimizer)
 
-    def _groups(self, model: nn.Module, layer_decay: float) -> list[dict]:
+    def _groups(self, model: nn.Module, layer_decay: float, no_decay: Sequence[str] | None) -> list[dict]:
         lr, weight_decay = self.optimizer_cfg['lr'], self.optimizer_cfg.get('weight_decay', 0.0)
         scales = {f'backbone.{n}': s for n, s in layer_scales(model.backbone, layer_decay).items()}
-        exempt = {f'backbone.{name}' for name in model.backbone.no_weight_decay()}
+        exempt = _exempt(model, no_decay)
         groups = defaultdict(list)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                decayed = parameter.ndim > 1 and name not in exempt
+                decayed = name not in exempt
                 groups[scales.get(name, 1.0), decayed].append(parameter)
         return [
             dict(params=parameters, lr=lr * scale, weight_decay=weight_decay if decayed else 0.0)

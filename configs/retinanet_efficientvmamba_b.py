@@ -1,0 +1,11 @@
+"""RetinaNet 1x with EfficientVMamba-B, COCO. Published: 42.8 box AP (paper). No config and no detector was released.
+
+The recipe of retinanet_efficientvmamba_t.py. The standard head makes the published 44 M parameters.
+"""
+
+_base_ = ['./retinanet_efficientvmamba_t.py']
+pretrained = 'https://huggingface.co/TerryPei/EfficientVMamba-Base/resolve/main/efficient_vmamba_base.ckpt'
+model = dict(
+    backbone=dict(arch='base', init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+)
