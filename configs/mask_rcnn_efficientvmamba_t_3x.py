@@ -1,8 +1,8 @@
 """Mask R-CNN 3x multi-scale with EfficientVMamba-T, COCO, mixed precision as published (here bfloat16).
 Published: 38.3 box AP, 35.3 mask AP (paper). No detector was released.
 
-The only released 3x config is B's: this is its schedule on the model of mask_rcnn_efficientvmamba_t.py.
-Drop path 0.2 is the paper's.
+The only released 3x config is B's: this is its schedule on the model of mask_rcnn_efficientvmamba_t.py,
+with all head widths halved (inferred, undocumented). Drop path 0.2 is the paper's.
 """
 
 _base_ = ['_base_/mask_rcnn_coco_3x.py']

@@ -1,4 +1,5 @@
-"""Mask R-CNN 1x with LocalVMamba-S, COCO, mixed precision as published (here bfloat16). No detector was released.
+"""Mask R-CNN 1x with LocalVMamba-S, COCO, mixed precision as published (here bfloat16).
+Published: 48.4 box AP, 43.2 mask AP (paper). No detector was released.
 
 Starts from the published ImageNet weights (83.7 top-1).
 """

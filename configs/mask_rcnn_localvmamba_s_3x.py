@@ -1,6 +1,5 @@
-"""Mask R-CNN 3x multi-scale with LocalVMamba-S, COCO, mixed precision as published
-(here bfloat16). Published: 49.9 box AP,
-44.1 mask AP (paper). No detector was released.
+"""Mask R-CNN 3x multi-scale with LocalVMamba-S, COCO, mixed precision as published (here bfloat16).
+Published: 49.9 box AP, 44.1 mask AP (paper). No detector was released.
 """
 
 _base_ = ['_base_/mask_rcnn_coco_3x.py']

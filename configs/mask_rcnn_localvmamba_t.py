@@ -1,4 +1,5 @@
-"""Mask R-CNN 1x with LocalVMamba-T, COCO, mixed precision as published (here bfloat16). No detector was released.
+"""Mask R-CNN 1x with LocalVMamba-T, COCO, mixed precision as published (here bfloat16).
+Published: 46.7 box AP, 42.2 mask AP (paper). No detector was released.
 
 No ImageNet weights of LocalVMamba-T were ever released (the file that the published configs name never
 appeared), so this starts from scratch; give your own with

@@ -1,7 +1,6 @@
-"""Mask R-CNN 3x multi-scale with LocalVMamba-T, COCO, mixed precision as published
-(here bfloat16). Published: 48.7 box AP,
-43.4 mask AP (paper). No ImageNet weights of it were released, so this starts from scratch unless
-`model.backbone.pretrained` is given.
+"""Mask R-CNN 3x multi-scale with LocalVMamba-T, COCO, mixed precision as published (here bfloat16).
+Published: 48.7 box AP, 43.4 mask AP (paper). No ImageNet weights of it were released, so this starts from
+scratch unless `model.backbone.pretrained` is given.
 """
 
 _base_ = ['_base_/mask_rcnn_coco_3x.py']

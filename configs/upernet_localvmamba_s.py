@@ -1,4 +1,5 @@
-"""UperNet with LocalVMamba-S, ADE20K, mixed precision as published (here bfloat16). No segmentor was released.
+"""UperNet with LocalVMamba-S, ADE20K, mixed precision as published (here bfloat16).
+Published: 50.0 mIoU, 51.0 multi-scale (paper). No segmentor was released.
 
 Starts from the published ImageNet weights (83.7 top-1).
 """

@@ -1,4 +1,5 @@
-"""UperNet with LocalVMamba-T, ADE20K, float32, as published. No segmentor was released.
+"""UperNet with LocalVMamba-T, ADE20K, float32, as published.
+Published: 47.9 mIoU, 49.1 multi-scale (paper). No segmentor was released.
 
 No ImageNet weights of LocalVMamba-T were ever released (the file that the published configs name never
 appeared), so this starts from scratch; give your own with

@@ -13,7 +13,7 @@ custom_imports = dict(imports=['mmvssm.openmmlab', 'mmvssm.openmmlab.preprocessi
 size = (1024, 1024)
 norm_cfg = dict(type='mmvssm.ChannelNorm', eps=1e-6)
 model = dict(
-    data_preprocessor=dict(type='mmvssm.FixedSizeDataPreprocessor', size=size, fill=114),
+    data_preprocessor=dict(type='mmvssm.FixedSizeDataPreprocessor', size=size, fill=114, pad_size_divisor=1),
     neck=dict(_delete_=True, type='mmvssm.SimplePyramid', out_channels=256, num_outs=5),
     rpn_head=dict(num_convs=2),
     roi_head=dict(

@@ -1,4 +1,4 @@
-"""A data preprocessor for detectors that see one input size; imported by the configs that name it, as it needs mmdet."""
+"""A data preprocessor for detectors of one input size; imported by the configs that name it, as it needs mmdet."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,7 @@
-"""Every config builds: the full model, its optimizer, and with a micro backbone in place a step and a prediction."""
+"""The configs train: with a micro backbone in place and narrow data, steps of the config's own optimizer, predictions.
+
+One config for each method and family; test_configs.py builds all of them.
+"""
 
 import copy
 from pathlib import Path
@@ -15,27 +18,26 @@ import mmvssm.openmmlab  # noqa: F401
 from mmvssm.backbones import create_model
 
 ROOT = Path(__file__).parents[2] / 'configs'
-LONGER = sorted(path.stem for path in ROOT.glob('mask_rcnn_*_3x.py'))
-DETECTORS = sorted({path.stem for path in ROOT.glob('mask_rcnn_*.py')} - set(LONGER))
-SEGMENTORS = sorted(path.stem for path in ROOT.glob('upernet_*.py'))
-
-# millions of parameters as published, heads included, of the families that test_configs.py does not hold
-PUBLISHED = {
-    'mask_rcnn_efficientvmamba_t': 11,
-    'mask_rcnn_efficientvmamba_s': 31,
-    'mask_rcnn_efficientvmamba_b': 53,
-    'upernet_efficientvmamba_t': 14,
-    'upernet_efficientvmamba_s': 29,
-    'upernet_efficientvmamba_b': 65,
-    'upernet_localvim_t': 36,
-    'upernet_localvim_s': 58,
-    # the quoted 13 M of Vim-T is not met: 7.56 M of backbone and pyramid as published, 12.3 M in all
-    'upernet_vim_s': 46,
-    # published without the auxiliary head, which has 0.36, 1.39 and 2.71 M here
-    'upernet_vil_t': 11.36,
-    'upernet_vil_s': 43.39,
-    'upernet_vil_b': 117.71,
-}
+DETECTORS = [
+    'mask_rcnn_vmamba_t',
+    'mask_rcnn_localvmamba_t',
+    'mask_rcnn_efficientvmamba_t',
+    'mask_rcnn_heracles_s',
+    'mask_rcnn_localvim_t',
+    'mask_rcnn_vim_t',
+    'mask_rcnn_vil_t',
+    'retinanet_efficientvmamba_t',
+    'cascade_mask_rcnn_vim_t',
+]
+SEGMENTORS = [
+    'upernet_vmamba_t',
+    'upernet_localvmamba_t',
+    'upernet_efficientvmamba_t',
+    'upernet_heracles_s',
+    'upernet_localvim_t',
+    'upernet_vim_t',
+    'upernet_vil_t',
+]
 
 
 def load(name: str) -> Config:
@@ -90,11 +92,16 @@ def quiet_sync_bn(node) -> None:
 
 def few_proposals(model) -> None:
     """The heads' work on proposals is mmdet's own; a few of them show that the maps fit."""
-    model.data_preprocessor.pop('batch_augments', None)
+    if 'size' in model.data_preprocessor:
+        model.data_preprocessor.size = (128, 128)
+    if 'rcnn' not in model.test_cfg:
+        return
     for rpn in (model.train_cfg.rpn_proposal, model.test_cfg.rpn):
         rpn.update(nms_pre=50, max_per_img=20)
-    model.train_cfg.rcnn.sampler.num = 8
-    model.test_cfg.rcnn.max_per_img = 3
+    stages = model.train_cfg.rcnn if isinstance(model.train_cfg.rcnn, list) else [model.train_cfg.rcnn]
+    for stage in stages:
+        stage.sampler.num = 8
+    model.test_cfg.rcnn.update(max_per_img=3, score_thr=0.0)
 
 
 def pictures(size) -> list[torch.Tensor]:
@@ -129,57 +136,35 @@ def segmentation_batch(size=(128, 128)) -> dict:
     return dict(inputs=pictures(size), data_samples=samples)
 
 
-def train_and_predict(model, batch: dict) -> list:
-    """One step's loss and gradients, finite and reaching the backbone; then predictions of the same images."""
-    losses = model.train()(**model.data_preprocessor(copy.deepcopy(batch), True), mode='loss')
-    terms = [
-        term
-        for name, value in losses.items()
-        if 'loss' in name
-        for term in (value if isinstance(value, list) else [value])
-    ]
-    total = sum(term.sum() for term in terms)
-    assert total.isfinite()
-    total.backward()
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.backbone.parameters())
+def train_and_predict(cfg: Config, batch: dict, steps: int = 1) -> list:
+    """Steps of the config's optimizer, all parameters in it, the backbone's moved; predictions of the same images."""
+    model = build(cfg).train()
+    options = {key: value for key, value in cfg.optim_wrapper.items() if key not in ('type', 'dtype')}
+    wrapper = build_optim_wrapper(model, copy.deepcopy(options))  # mixed precision wants an accelerator
+    held = {id(p) for group in wrapper.optimizer.param_groups for p in group['params']}
+    assert held == {id(p) for p in model.parameters() if p.requires_grad}
+    before = [p.clone() for p in model.backbone.parameters()]
+    for _ in range(steps):
+        losses = model.train_step(copy.deepcopy(batch), wrapper)
+        assert losses['loss'].isfinite()
+    assert not all(torch.equal(p, q) for p, q in zip(model.backbone.parameters(), before))
     with torch.no_grad():
-        return model.eval()(**model.data_preprocessor(copy.deepcopy(batch), False), mode='predict')
+        return model.eval().val_step(copy.deepcopy(batch))
 
 
 @pytest.mark.parametrize('name', DETECTORS)
 def test_detector_trains_and_predicts_with_a_micro_backbone(name):
-    results = train_and_predict(build(shrink(load(name))), detection_batch())
-    assert all('masks' in result.pred_instances for result in results)
+    torch.manual_seed(0)
+    steps = 1 if name.startswith('mask_rcnn') else 2
+    for result in train_and_predict(shrink(load(name)), detection_batch(), steps):
+        found = result.pred_instances
+        assert len(found)
+        assert found.bboxes.min() >= 0
+        assert (found.bboxes <= torch.tensor([128, 96, 128, 96])).all()  # the image's own frame, however it is padded
+        assert name.startswith('retinanet') or found.masks.shape[1:] == (96, 128)
 
 
 @pytest.mark.parametrize('name', SEGMENTORS)
 def test_segmentor_trains_and_predicts_with_a_micro_backbone(name):
-    results = train_and_predict(build(shrink(load(name))), segmentation_batch())
+    results = train_and_predict(shrink(load(name)), segmentation_batch())
     assert [tuple(result.pred_sem_seg.data.shape) for result in results] == [(1, 128, 128)] * 2
-
-
-@pytest.mark.parametrize('name', PUBLISHED)
-def test_full_model_has_the_published_size(name):
-    with torch.device('meta'):
-        model = build(load(name))
-    millions = sum(p.numel() for p in model.parameters()) / 1e6
-    assert millions == pytest.approx(PUBLISHED[name], abs=max(0.6, 0.01 * PUBLISHED[name]))
-
-
-@pytest.mark.parametrize('name', LONGER)
-def test_longer_schedule_trains_the_same_model(name):
-    longer, short = load(name), load(name.removesuffix('_3x'))
-    assert longer.model == short.model
-    assert longer.train_cfg.max_epochs == 3 * short.train_cfg.max_epochs == 36
-
-
-@pytest.mark.parametrize('name', [*DETECTORS, *SEGMENTORS])
-def test_optimizer_holds_every_parameter(name):
-    cfg = load(name)
-    cfg.optim_wrapper.type = 'OptimWrapper'  # mixed precision wants an accelerator
-    cfg.optim_wrapper.pop('dtype', None)
-    with torch.device('meta'):
-        model = build(cfg)
-        wrapper = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
-    held = {id(p) for group in wrapper.optimizer.param_groups for p in group['params']}
-    assert held == {id(p) for p in model.parameters() if p.requires_grad}

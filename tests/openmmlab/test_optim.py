@@ -69,6 +69,13 @@ def test_state_matrices_norms_and_biases_do_not_decay(model):
     assert 'backbone.layers.0.blocks.0.op.in_proj.weight' not in exempt
 
 
+def test_no_decay_replaces_the_list_of_what_does_not_decay(model):
+    got = settings(model, build(model, no_decay=['norm.', 'Ds']))
+    exempt = {n for n, (_, decay) in got.items() if decay == 0}
+    assert exempt == {n for n in got if 'norm.' in n or 'Ds' in n}
+    assert {n for n, (_, decay) in got.items() if decay == 0.05} == set(got) - exempt
+
+
 def test_frozen_parameters_are_left_out():
     model = Detector(create_model('test_vmamba', features_only=True))
     model.backbone.freeze(1)
@@ -77,7 +84,12 @@ def test_frozen_parameters_are_left_out():
 
 
 @pytest.mark.parametrize(
-    ('cfg', 'message'), [(dict(layer_decay=1.5), 'layer_decay'), (dict(num_layers=12), "unknown field 'num_layers'")]
+    ('cfg', 'message'),
+    [
+        (dict(layer_decay=1.5), 'layer_decay'),
+        (dict(num_layers=12), "unknown field 'num_layers'"),
+        (dict(no_decay=['pos_embed']), "no_decay: 'pos_embed'"),
+    ],
 )
 def test_wrong_settings_are_named(model, cfg, message):
     with pytest.raises(ValueError, match=message):
