@@ -117,6 +117,7 @@ class Backbone(nn.Module):
         first_conv, classifier_name: parameter-path prefixes for timm's default config.
         extra_classifiers: further linear layers whose size is the number of classes.
         frozen_stages: what :meth:`freeze` was last called with.
+        key_options: prefix of state-dict names -> the options of a model that has them, for the message of a refusal.
     """
 
     head_prefixes: tuple[str, ...] = ()
@@ -126,6 +127,7 @@ class Backbone(nn.Module):
     extra_classifiers: tuple[str, ...] = ()
     frozen_stages: int = -1
     _frozen: tuple[str, ...] = ()  # parameters that `freeze` turned off
+    key_options: dict[str, str] = {}
 
     def __init__(self, *, num_classes: int, in_chans: int, features_only: bool, out_norms: bool):
         super().__init__()

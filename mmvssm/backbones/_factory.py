@@ -1,5 +1,6 @@
 """Variants by name: registration (here and in timm), construction, loading of weights with a full account of keys."""
 
+import dataclasses
 import difflib
 import functools
 import inspect
@@ -9,14 +10,15 @@ import sys
 from collections.abc import Callable
 from fnmatch import fnmatch
 
+import timm
 import torch
-from timm.models import adapt_input_conv, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model, resolve_pretrained_cfg
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mmvssm import weights
 
-from ._base import HierarchicalBackbone, check_choice
+from ._base import Backbone, HierarchicalBackbone, check_choice
 
 _logger = logging.getLogger('mmvssm')
 _entrypoints: dict[str, Callable] = {}
@@ -26,50 +28,72 @@ def register_variant(cls: type) -> Callable:
     """Decorator for a function that returns the constructor arguments of one variant of `cls`.
 
     The function becomes an entry point `name(pretrained=False, **overrides) -> model`, known to
-    :func:`create_model` and to `timm.create_model`.
+    :func:`create_model` and to `timm.create_model`; each published checkpoint of the variant becomes a tag of timm's.
     """
 
     def decorate(numbers: Callable[[], dict]) -> Callable:
         name = numbers.__name__
 
         @functools.wraps(numbers)
-        def entrypoint(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **kwargs):
-            return _build(cls, name, pretrained, cache_dir, {**numbers(), **kwargs})
+        def entrypoint(
+            pretrained=False,
+            pretrained_cfg=None,
+            pretrained_cfg_overlay=None,
+            cache_dir=None,
+            pretrained_model_args=None,  # timm's, of a hub folder: it gives them as keywords too
+            **kwargs,
+        ):
+            cfg = resolve_pretrained_cfg(name, pretrained_cfg, dict(pretrained_cfg_overlay or {}))
+            model = _build(cls, name, cfg, {**numbers(), **kwargs})
+            model._model_args = kwargs  # what timm writes into a hub folder
+            if pretrained is not False and pretrained is not None:
+                source = _source(name, cfg, cache_dir) if pretrained is True else pretrained
+                load_weights(model, source, label_offset=cfg.label_offset or 0)
+            return model
 
         del entrypoint.__wrapped__  # so that signatures show the entry point's own arguments
         entrypoint.cls, entrypoint.numbers = cls, numbers
         _entrypoints[name] = entrypoint
         module = sys.modules[numbers.__module__]
-        vars(module).setdefault('default_cfgs', {}).update(generate_default_cfgs({name: _timm_cfg(cls, name)}))
+        vars(module).setdefault('default_cfgs', {}).update(generate_default_cfgs(_timm_cfgs(cls, name)))
         return register_model(entrypoint)
 
     return decorate
 
 
-def _timm_cfg(cls: type, name: str) -> dict:
-    """timm's description of a variant: its published weights and how images were prepared for them."""
-    published = weights.default_checkpoint(name)
+def _timm_cfgs(cls: type, name: str) -> dict[str, dict]:
+    """timm's description of a variant's published checkpoints; * marks the default. Without any, of the variant."""
+    published = [c for c in weights.PUBLISHED.values() if c.model == name]
     images = weights.evaluation(name)
-    return dict(
-        url=published.url if published else '',
-        num_classes=1000,
+    common = dict(
         pool_size=tuple(n // 32 for n in images['input_size'][1:]) if issubclass(cls, HierarchicalBackbone) else None,
         **images,
         first_conv=cls.first_conv,
         classifier=cls.classifier_name,
-        license=published.license if published else None,
     )
+    if not published:
+        return {name: common}
+    return {
+        c.name + '*' * c.default: dict(
+            url=c.url, license=c.license, num_classes=1000 if c.task == 'imagenet' else 0, **common
+        )
+        for c in published
+    }
 
 
-def _build(cls: type, name: str, pretrained, cache_dir, kwargs: dict) -> nn.Module:
+def _build(cls: type, name: str, cfg, kwargs: dict) -> nn.Module:
+    """The model; what `kwargs` leave open of classes and image is as timm's configuration says."""
     # timm's name for features out of `forward_intermediates`, the one way that there is here
     check_choice('feature_cls', kwargs.pop('feature_cls', 'getter'), ('getter',))
     _reject_unknown(cls, name, kwargs)
-    model = cls(**kwargs)
+    channels, *size = cfg.input_size
+    given = dict(num_classes=cfg.num_classes, in_chans=channels)
+    if cfg.fixed_input_size and 'img_size' in inspect.signature(cls.__init__).parameters:
+        given['img_size'] = tuple(size)
+    model = cls(**{**given, **kwargs})
     model.variant = name
-    model.pretrained_cfg = model.default_cfg = _timm_cfg(cls, name)
-    if pretrained is not False and pretrained is not None:
-        load_weights(model, _source(name, pretrained, cache_dir))
+    own = dict(state_dict=None, first_conv=cls.first_conv, classifier=cls.classifier_name)
+    model.pretrained_cfg = model.default_cfg = dataclasses.replace(cfg, **own).to_dict()
     return model
 
 
@@ -81,16 +105,19 @@ def _reject_unknown(cls: type, name: str, kwargs: dict) -> None:
         raise TypeError(f'{name} got an unknown argument {unknown[0]!r}; allowed: {names}')
 
 
-def _source(name: str, pretrained, cache_dir):
-    """A path or URL for `pretrained=`: True means the variant's published ImageNet weights."""
-    if pretrained is not True:
-        return pretrained
-    published = weights.default_checkpoint(name)
-    if published is None:
-        raise weights.CheckpointError(
-            f'no ImageNet weights of {name} were ever published; pass pretrained=PATH_OR_URL of your own file'
-        )
-    return weights.fetch(published, cache_dir=cache_dir)
+def _source(name: str, cfg, cache_dir):
+    """The state dict or path that `pretrained=True` means: the first that timm's configuration has, in timm's order."""
+    if cfg.source == 'local-dir':
+        return weights.weights_in(cfg.file)
+    if cfg.source != 'hf-hub' and (cfg.state_dict or cfg.file):
+        return cfg.state_dict or cfg.file
+    if cfg.hf_hub_id:
+        return weights.fetch_from_hub(cfg.hf_hub_id, cfg.hf_hub_filename, cache_dir=cache_dir)
+    if cfg.url:
+        return weights.download(cfg.url, cache_dir=cache_dir)
+    raise weights.CheckpointError(
+        f'no ImageNet weights of {name} were ever published; pass pretrained=PATH_OR_URL of your own file'
+    )
 
 
 def list_models(pattern: str = '*') -> list[str]:
@@ -102,52 +129,80 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs) -> nn.Modu
     """Build a variant.
 
     Args:
-        name: one of :func:`list_models`.
+        name: one of :func:`list_models`; or a published checkpoint's name (`vil2_tiny.e400_in1k`), which
+            `pretrained=True` then means; or, as in timm, 'hf-hub:OWNER/NAME' or 'local-dir:FOLDER'.
         pretrained: False, True (the published ImageNet weights, downloaded and cached), or a path or URL of a
             checkpoint in the family's official layout or in this project's own.
         **kwargs: the family's constructor arguments, e.g. num_classes, in_chans, drop_path_rate, and for dense
-            prediction features_only, out_indices, out_norms. Unknown ones are a TypeError.
+            prediction features_only, out_indices, out_norms; and timm's pretrained_cfg, pretrained_cfg_overlay and
+            cache_dir. Unknown ones are a TypeError.
 
     Raises:
         ValueError: an unknown name (the message lists near ones), or an argument out of range.
         mmvssm.weights.CheckpointError: weights that cannot be read or belong to another model.
     """
-    return entrypoint(name)(pretrained=pretrained, **kwargs)
+    if ':' in name:
+        return timm.create_model(name, pretrained=pretrained, **kwargs)
+    build = entrypoint(name)
+    if '.' in name:
+        kwargs.setdefault('pretrained_cfg', name.partition('.')[2])
+    return build(pretrained=pretrained, **kwargs)
 
 
 def entrypoint(name: str) -> Callable:
-    """The registered entry point of a variant; a ValueError with suggestions where there is none."""
-    if name not in _entrypoints:
-        near = difflib.get_close_matches(name, _entrypoints, n=4, cutoff=0.4) or list_models()
+    """The entry point of a variant or published checkpoint; a ValueError with suggestions where there is none."""
+    variant, dot, _ = name.partition('.')
+    if variant not in _entrypoints or (dot and name not in weights.PUBLISHED):
+        known = [*_entrypoints, *weights.PUBLISHED]
+        near = difflib.get_close_matches(name, known, n=4, cutoff=0.4) or list_models()
         raise ValueError(f'unknown model {name!r}; did you mean {", ".join(near)}? (mmvssm.list_models() has all)')
-    return _entrypoints[name]
+    return _entrypoints[variant]
 
 
-def load_weights(model: nn.Module, source, *, log: bool = True) -> weights.KeyReport:
+def load_weights(model: nn.Module, source, *, label_offset: int = 0, log: bool = True) -> weights.KeyReport:
     """Load a checkpoint into a model; every key is accounted for.
 
     Args:
-        model: a backbone of this project.
-        source: path, URL, or a state dict (wrapped as published or bare).
+        model: a backbone of this project, or one in the wrappers of torch.compile, data parallelism or averaging.
+        source: path, URL, a published checkpoint's name, or a state dict (wrapped as published or bare).
+        label_offset: classes at the beginning of the file's classifier that are left out (timm's background class).
 
     Returns:
         The report of loaded, dropped and expectedly missing keys.
 
     Raises:
-        mmvssm.weights.CheckpointError: keys are missing, left over or of a wrong shape; the message names some of
-            them and the variant that the file looks like.
+        mmvssm.weights.CheckpointError: keys are missing, left over or of a wrong shape (the message names some of
+            them and the variant that the file looks like), or values are not finite numbers.
+        ValueError: the model is on the meta device, or sharded.
+        TypeError: the model is none of this project's.
     """
+    model = wrapped_backbone(model)
     state = weights.unwrap(source if isinstance(source, dict) else weights.read_checkpoint(source))
-    report, converted = _match(model, state)
+    report, converted = _match(model, state, label_offset)
     if not report.ok:
         raise weights.KeyMismatchError(_mismatch_message(model, state, report), report)
-    own = model.state_dict()
+    own = _own_tensors(model)
+    values = {key: weights.prepare(key, converted[key], own[key]) for key in report.loaded}
     with torch.no_grad():
-        for key in report.loaded:
-            own[key].copy_(weights.fit(converted[key], own[key].shape))
+        for key, value in values.items():
+            own[key].copy_(value)
     if log:
         _logger.info('%s: %s', variant_name(model), report.summary())
     return report
+
+
+def wrapped_backbone(model: nn.Module) -> Backbone:
+    """The backbone in wrappers that add no parameters of their own; a TypeError for any other module."""
+    found = [module for module in model.modules() if isinstance(module, Backbone)]
+    if len(found) == 1 and set(model.parameters()) == set(found[0].parameters()):
+        return found[0]
+    inside = f', but holds {len(found)} of them: give one, as model.backbone' if found else ''
+    raise TypeError(f'{type(model).__name__} is no backbone of this project, wrapped or not{inside}')
+
+
+def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The model's tensors by their plain names, without those of wrappers around its blocks."""
+    return {weights.plain_name(name): value for name, value in model.state_dict().items()}
 
 
 def variant_name(model: nn.Module) -> str:
@@ -155,15 +210,18 @@ def variant_name(model: nn.Module) -> str:
     return getattr(model, 'variant', None) or type(model).__name__
 
 
-def _match(model: nn.Module, state: dict[str, Tensor]):
+def _match(model: nn.Module, state: dict[str, Tensor], label_offset: int = 0):
     """Translate a state dict to the model's names and sort its keys."""
     converted = _fit_input(model, _filter_fn(model)(dict(state), model))
-    expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    heads = (model.classifier_name, *model.extra_classifiers)
+    if label_offset:
+        converted = {k: v[label_offset:] if k.rpartition('.')[0] in heads else v for k, v in converted.items()}
+    expected = {k: tuple(v.shape) for k, v in _own_tensors(model).items()}
     fresh = [prefix + '*' for prefix in model.fresh_prefixes]
     if model.features_only:
         droppable, optional = [prefix + '*' for prefix in model.head_prefixes], fresh
     else:
-        head = [f'{name}.*' for name in (model.classifier_name, *model.extra_classifiers)]
+        head = [f'{name}.*' for name in heads]
         new_head = model.num_classes == 0 or _other_classes(model, expected, converted)
         droppable, optional = [*fresh, *(head if new_head else [])], head if new_head else []
     pruned = [name for name, shape in model.pruned.items() if name in converted and converted[name].shape == shape]
@@ -183,11 +241,22 @@ def _filter_fn(model: nn.Module) -> Callable:
 
 
 def _fit_input(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Sum or repeat the first convolution's input channels when `in_chans` is not the file's (timm's rule)."""
+    """Fit the first convolution to `in_chans` by timm's rule, whatever number of channels the file has.
+
+    For one channel the file's are summed; for more they are repeated in order, scaled by old / new: an image whose
+    channels are all equal means the same to a file of one channel and to a model of several, and the other way round.
+    """
     key = f'{model.first_conv}.weight'
-    if key in state and state[key].ndim == 4 and state[key].shape[1] == 3 and model.in_chans != 3:
-        return {**state, key: adapt_input_conv(model.in_chans, state[key])}
-    return state
+    kernel = state.get(key)
+    if kernel is None or kernel.ndim != 4 or kernel.shape[1] in (0, model.in_chans):
+        return state
+    have, want = kernel.shape[1], model.in_chans
+    wide = kernel if kernel.dtype == torch.float64 else kernel.float()
+    if want == 1:
+        fitted = wide.sum(dim=1, keepdim=True)
+    else:
+        fitted = wide.repeat(1, -(-want // have), 1, 1)[:, :want] * (have / want)
+    return {**state, key: fitted.to(kernel.dtype)}
 
 
 def _other_classes(model: nn.Module, expected: dict, got: dict[str, Tensor]) -> bool:
@@ -202,7 +271,17 @@ def _other_classes(model: nn.Module, expected: dict, got: dict[str, Tensor]) -> 
 def _mismatch_message(model: nn.Module, state: dict[str, Tensor], report: weights.KeyReport) -> str:
     names = identify(state)
     looks = f'it looks like {" or ".join(names)}' if names else 'it fits no registered variant'
-    return f'the checkpoint does not fit {variant_name(model)}: {looks}\n{report.summary()}'
+    if variant_name(model) in names and not model.features_only:
+        looks += ', without a classifier: build that with features_only=True'
+    return f'the checkpoint does not fit {variant_name(model)}: {looks}\n{report.summary()}{_options(model, report)}'
+
+
+def _options(model: nn.Module, report: weights.KeyReport) -> str:
+    """What to set for a model that has the keys which this one has not."""
+    wanted = [
+        text for prefix, text in model.key_options.items() if any(k.startswith(prefix) for k in report.unexpected)
+    ]
+    return f'; such a file wants {", ".join(wanted)}' if wanted else ''
 
 
 def identify(state: dict[str, Tensor]) -> list[str]:
@@ -212,19 +291,19 @@ def identify(state: dict[str, Tensor]) -> list[str]:
     so this takes a second or two.
     """
     shapes = {k: torch.empty(v.shape, device='meta') for k, v in state.items()}
-    families = {entry.cls: name for name, entry in _entrypoints.items() if name.startswith('test_')}
-    candidates = [cls for cls, micro in families.items() if _same_names(micro, shapes)]
+    one_each = {entry.cls: name for name, entry in reversed(_entrypoints.items())}
+    candidates = [cls for cls, name in one_each.items() if _same_names(name, shapes)]
     return [name for name in list_models() if _entrypoints[name].cls in candidates and _fits(name, shapes)]
 
 
-def _same_names(micro: str, state: dict[str, Tensor]) -> bool:
-    """Whether most names, whatever their numbers, are those of a family's micro variant."""
-    model = _meta_model(micro)
+def _same_names(variant: str, state: dict[str, Tensor]) -> bool:
+    """Whether many names, whatever their numbers, are those of a family, of which one variant is given."""
+    model = _meta_model(variant)
     try:
         names = {re.sub(r'\d+', '#', name) for name in _filter_fn(model)(dict(state), model)}
-    except (KeyError, RuntimeError, ValueError):  # another family's filter met keys that it does not know
-        return False
-    return 2 * len(names & {re.sub(r'\d+', '#', name) for name in model.state_dict()}) > len(names)
+    except (KeyError, RuntimeError, ValueError):  # the filter met keys that it does not know
+        names = {re.sub(r'\d+', '#', name) for name in state}
+    return 3 * len(names & {re.sub(r'\d+', '#', name) for name in model.state_dict()}) > len(names)
 
 
 def _fits(name: str, state: dict[str, Tensor]) -> bool:
@@ -242,14 +321,17 @@ def _fits(name: str, state: dict[str, Tensor]) -> bool:
 
 @functools.cache
 def _meta_model(name: str, **kwargs) -> nn.Module:
-    with torch.device('meta'), _NoRandomValues():
+    with torch.device('meta'), _NoValues():
         return create_model(name, **kwargs)
 
 
-class _NoRandomValues(TorchFunctionMode):
-    """Leaves out random initialisation, which is slow and vain on the meta device."""
+class _NoValues(TorchFunctionMode):
+    """Leaves out what only writes values: slow and vain on the meta device."""
+
+    draws = {'normal_', 'uniform_', 'trunc_normal_', 'erfinv_', 'kaiming_uniform_', 'xavier_uniform_'}
+    writers = draws | {'fill_', 'zero_', 'copy_', 'add_', 'mul_', 'clamp_', 'constant_', 'ones_', 'zeros_'}
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if getattr(func, '__name__', '') in ('normal_', 'uniform_', 'trunc_normal_', 'erfinv_'):
+        if getattr(func, '__name__', '') in self.writers:
             return args[0] if args else kwargs['tensor']
         return func(*args, **(kwargs or {}))

@@ -435,27 +435,28 @@ class StreamBackbone(PlainBackbone):
             trunc_normal_(self.head.weight, std=0.02)
             nn.init.zeros_(self.head.bias)
 
-    def adapt_positions(self, state_dict: dict[str, Tensor], drop_class: bool = False) -> dict[str, Tensor]:
+    def adapt_positions(self, state_dict: dict[str, Tensor], drop_class: str | None = None) -> dict[str, Tensor]:
         """Fit a checkpoint's position embedding to this model's grid; its own grid must be square where it differs.
 
         The row of a class token in the middle is the middle one. (The published resizing splits off row 0 instead,
         which shifts the first half of the image by one token.)
 
         Args:
-            drop_class: where the file has a class token and the model none, leave out the token and its row.
+            drop_class: where the class token stands in files whose token and row the model leaves out.
         """
         table = state_dict.get('pos_embed')
         if table is None or self.pos_embed is None or table.ndim != 3 or table.shape[1:] == self.pos_embed.shape[1:]:
             return state_dict
         in_file = [name for name in ('cls_token', 'cls_token_head', 'cls_token_tail') if name in state_dict]
         own = list(self._class_names())
-        if in_file != own and not (drop_class and not own and in_file == ['cls_token']):
+        dropped = ['cls_token_head', 'cls_token_tail'] if drop_class == 'both' else ['cls_token']
+        if in_file != own and not (drop_class and not own and in_file == dropped):
             return state_dict
         num_patches = table.shape[1] - len(in_file)
         old = self.grid if num_patches == self.grid[0] * self.grid[1] else square_grid(num_patches)
         if old is None:
             return state_dict
-        where = 'middle' if in_file and not own else self.class_token
+        where = drop_class if in_file and not own else self.class_token
         patches, tokens = split_class(table, num_patches, where)
         table = resize_table(patches, old, self.grid)
         kept = {name: value for name, value in state_dict.items() if own or name not in in_file}

@@ -29,6 +29,7 @@ from ._stream import (
     StreamBackbone,
     branch,
     class_positions,
+    rotation_tables,
     shrunk_uniform_,
     with_class_token,
 )
@@ -123,6 +124,8 @@ class LocalVim(StreamBackbone):
             last of each quarter; `out_norms` adds the official LayerNorms.
     """
 
+    key_options = {'rope.': 'rope=True', 'cls_token': "class_token='middle'"}
+
     def __init__(
         self,
         directions: Sequence | None,
@@ -215,11 +218,11 @@ class LocalVim(StreamBackbone):
 def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: LocalVim) -> dict[str, Tensor]:
     """The released names are this project's; tables of another grid are resized to the model's.
 
-    Rotation tables are constants: a file may lack them, and the model's own stand in.
+    Rotation tables are constants: a file may lack them, and those of the model's grid stand in.
     """
     state_dict = model.adapt_positions(state_dict)
-    for name in ('rope.freqs_cos', 'rope.freqs_sin') if model.use_rope else ():
-        own = model.get_buffer(name)
+    computed = rotation_tables(model.grid, model.embed_dim, model.pretrained_grid)
+    for name, own in zip(('rope.freqs_cos', 'rope.freqs_sin'), computed if model.use_rope else ()):
         table = state_dict.get(name, own)
         old = square_grid(table.shape[0])
         if table.shape != own.shape and table.shape[1:] == own.shape[1:] and old is not None:

@@ -15,6 +15,7 @@ from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm import scans
+from mmvssm.weights import CheckpointError
 
 from ._base import check_choice
 from ._factory import register_variant
@@ -24,6 +25,7 @@ from ._stream import (
     DT_INITS,
     FEATURES,
     Directions,
+    RotaryTables,
     StreamBackbone,
     branch,
     class_positions,
@@ -35,6 +37,7 @@ from ._stream import (
 
 RASTER = ('h', 'h_flip')
 LAST_FEATURES = ('mixer', 'add', 'norm')
+ROTATION = ('rope.freqs_cos', 'rope.freqs_sin')
 torch.fx.wrap('rotation_tables')  # these compute with sizes and dtypes: nodes of a graph, not traced
 torch.fx.wrap('answer_dtype')
 
@@ -118,7 +121,8 @@ class Vim(StreamBackbone):
             sequence both ways, or such a pair (or None) for each block; the first has the forward branch's parameters.
             They go with a class token in the middle or none.
         img_size: an int or (H, W), the size that the position embedding is built for.
-        class_token: 'middle' as released, 'first', 'both' (ends of the sequence), or None (pool as `global_pool` says).
+        class_token: 'middle' as released, 'first' (the first release), 'both' (ends of the sequence), or None (pool as
+            `global_pool` says).
         keep_class_token: keep it in feature models too, for the sequence that the weights were trained on; by default
             they have none, as published.
         pos_embed: add a learned position embedding.
@@ -134,6 +138,7 @@ class Vim(StreamBackbone):
             last of each quarter; `out_norms` adds a LayerNorm for each map (not published).
     """
 
+    key_options = {'rope.': "class_token='first', rope=True, rope_residual=True, divide_out=False"}
     # the necks that the published dense models keep inside the backbone
     head_prefixes = ('head.', 'norm_f.', 'fpn1.', 'fpn2.', 'fpn3.', 'fpn4.', 'simfp_')
 
@@ -179,6 +184,7 @@ class Vim(StreamBackbone):
         check_choice('dt_init', dt_init, DT_INITS)
         self.features, self.last_feature, self.dt_init = features, last_feature, dt_init
         self.pads_to_stride = features_only
+        self.dropped_class = (class_token or 'middle') if features_only and not keep_class_token else None
         class_token = class_token if keep_class_token or not features_only else None
         if scan_orders is not None and class_token not in (None, 'middle'):
             raise ValueError(f"scan_orders with class_token={class_token!r} is not supported; allowed: None, 'middle'")
@@ -217,6 +223,8 @@ class Vim(StreamBackbone):
             global_pool=global_pool,
             out_indices=out_indices,
         )
+        if rope:  # for the state dict alone, so that a file tells; what is computed for the grid at hand is used
+            self.rope = RotaryTables(self.grid, embed_dim, pretrained_grid)
         self._init_weights()
         self._prune()
 
@@ -253,17 +261,43 @@ class Vim(StreamBackbone):
 def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: Vim) -> dict[str, Tensor]:
     """The released names are this project's; position embeddings of another grid are resized, rotations recomputed.
 
+    Rotation tables are constants: a file of a model that rotates may lack them, but a file that has them is no other's.
+
     A table that fits this very image size at another stride is left as it is, and so refused: it belongs to another
     variant. To start a stride-8 model from stride-16 weights, as its authors did, resize the table first::
 
         state['pos_embed'] = create_model('vim_tiny', pretrained=FILE, img_size=432).state_dict()['pos_embed']
 
     where 432 = 16 * 27 gives the grid of the stride-8 model at 224.
+
+    Raises:
+        mmvssm.weights.CheckpointError: rotation tables of another `pretrained_grid`.
     """
-    state_dict = {k: v for k, v in state_dict.items() if not k.startswith('rope.')}
+    if model.use_rope:
+        check_rotation(state_dict, model)
+        own = rotation_tables(model.grid, model.embed_dim, model.pretrained_grid)
+        state_dict = {**state_dict, **dict(zip(ROTATION, own))}
     if _has_other_stride(state_dict, model):
         return state_dict
-    return model.adapt_positions(state_dict, drop_class=model.features_only)
+    return model.adapt_positions(state_dict, drop_class=model.dropped_class)
+
+
+def check_rotation(state_dict: dict[str, Tensor], model: Vim) -> None:
+    """Raise a CheckpointError unless the rotation tables of a file, where it has any, are what the model computes."""
+    for name in ROTATION:
+        table = state_dict.get(name)
+        if table is None:
+            continue
+        rows = table.shape[0]
+        grid = model.grid if rows == model.grid[0] * model.grid[1] else square_grid(rows)
+        if table.is_meta or grid is None:
+            continue
+        computed = rotation_tables(grid, model.embed_dim, model.pretrained_grid)[ROTATION.index(name)]
+        if table.shape != computed.shape or not torch.allclose(table.float(), computed, rtol=0, atol=1e-2):
+            raise CheckpointError(
+                f'{name} is not what a model of pretrained_grid={model.pretrained_grid} computes.\n'
+                'Set pretrained_grid to the side of the grid of tokens that the file was first trained on.'
+            )
 
 
 def _has_other_stride(state_dict: dict[str, Tensor], model: Vim) -> bool:
@@ -288,6 +322,12 @@ def _stride8(**numbers) -> dict:
 def vim_tiny():
     """Vim-T, 7.1 M parameters."""
     return dict(embed_dim=192, depth=24)
+
+
+@register_variant(Vim)
+def vim_tiny_rope():
+    """Vim-T as first released: the class token first, rotations on both streams, no halving, 7.1 M parameters."""
+    return dict(embed_dim=192, depth=24, class_token='first', rope=True, rope_residual=True, divide_out=False)
 
 
 @register_variant(Vim)

@@ -1,7 +1,7 @@
 """Published checkpoints: where they are, how they are read without running what they hold, which keys fit."""
 
 from .convert import convert
-from .download import download, fetch
+from .download import download, fetch, fetch_from_hub, weights_in
 from .errors import (
     CheckpointError,
     DamagedFileError,
@@ -10,9 +10,10 @@ from .errors import (
     NotACheckpointError,
     UnsafePickleError,
 )
-from .match import KeyReport, Weights, fit, fits, sort_keys, unwrap
+from .match import KeyReport, Weights, find_weights, fit, fits, plain_name, sort_keys, split_prefix, unwrap
 from .published import PUBLISHED, Checkpoint, Result, default_checkpoint, evaluation, list_checkpoints, results, state
 from .read import local_path, read_checkpoint
+from .values import prepare
 
 __all__ = [
     'PUBLISHED',
@@ -31,13 +32,19 @@ __all__ = [
     'download',
     'evaluation',
     'fetch',
+    'fetch_from_hub',
+    'find_weights',
     'fit',
     'fits',
     'list_checkpoints',
     'local_path',
+    'plain_name',
+    'prepare',
     'read_checkpoint',
     'results',
     'sort_keys',
+    'split_prefix',
     'state',
     'unwrap',
+    'weights_in',
 ]

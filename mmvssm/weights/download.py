@@ -30,6 +30,7 @@ TIMEOUT = 30.0  # seconds without a byte
 BACKOFF = 1.0  # seconds before the first repetition, then doubled
 LOCAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 WORTH_REPEATING = (408, 425, 429, 500, 502, 503, 504)
+HUB_WEIGHTS = ('model.safetensors', 'pytorch_model.bin', 'pytorch_model.pth', 'model.pth')  # in a folder, best first
 HUB_FILE = re.compile(r'https://(?:huggingface\.co|hf\.co)/([^/]+/[^/]+)/resolve/([^/]+)/(.+)')
 
 
@@ -106,6 +107,39 @@ def download(url: str, *, cache_dir=None, sha256: str | None = None, progress: b
             f'{part} cannot be written: {reason}.\nFree it, or set TORCH_HOME to another folder.'
         ) from None
     return path
+
+
+def fetch_from_hub(repo: str, filename: str | None = None, *, cache_dir=None) -> Path:
+    """Path of the weights in a repository of huggingface.co, 'OWNER/NAME' or 'OWNER/NAME@REVISION'.
+
+    filename: the file in it; by default the first of timm's names that is there.
+    Raises DownloadError where there is none or it cannot be had.
+    """
+    from timm.models import _hub  # what timm reads the repository's config.json with
+
+    for name in [filename] if filename else HUB_WEIGHTS:
+        try:
+            return Path(_hub.download_from_hf(repo, name, cache_dir=cache_dir))
+        except Exception as error:  # many kinds, over several versions of huggingface_hub
+            if not filename and 'EntryNotFound' in type(error).__name__ and name != HUB_WEIGHTS[-1]:
+                continue
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise DownloadError(
+                f'{filename or "weights"} of {repo} could not be downloaded from huggingface.co: {lines[0][:160]}\n'
+                'Fetch the file in a browser and give its path.'
+            ) from None
+
+
+def weights_in(folder) -> Path:
+    """Path of the weights in a folder that was saved for the hub. CheckpointError where there are none, or several."""
+    known = [path for name in HUB_WEIGHTS if (path := Path(folder, name)).is_file()]
+    files = known[:1] or [
+        path for path in sorted(Path(folder).glob('*')) if path.suffix in ('.safetensors', '.pth', '.bin')
+    ]
+    if len(files) == 1:
+        return files[0]
+    found = ', '.join(path.name for path in files) or 'none'
+    raise CheckpointError(f'{folder} must hold one file of weights, {HUB_WEIGHTS[0]} or the like; found: {found}.')
 
 
 def _complete(url: str, part: Path, progress: bool) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -29,7 +30,9 @@ SWAPPED = 'ema_state_dict'
 NOISE = re.compile(r'(^|(?<=\.))(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
 COUNTERS = ('n_averaged', 'steps')
 BUFFERS = re.compile(r'(running_mean|running_var|num_batches_tracked|freqs_cos|freqs_sin)$')
-PARTS = ('backbone.net.', 'backbone.', 'encoder.', 'model.', 'network.', 'net.')
+STEM = re.compile(r'(.*?)\bpatch_embed\d*\.')  # every family begins with one: what stands before it is the prefix
+PART = re.compile(r'(?:\w*backbone|encoder)\.(?:net\.)?$')  # mmengine's, ViL's and detectron2's name of a backbone
+AVERAGED = re.compile(r'(^|[._])ema([._]|$)')
 
 
 class Weights(dict):
@@ -52,17 +55,25 @@ class Weights(dict):
         return sum(value.numel() for name, value in self.items() if not BUFFERS.search(name))
 
 
-def unwrap(obj, prefer_ema='auto'):
+def unwrap(obj, prefer_ema='auto', whole=False):
     """The model's weights in a checkpoint's content, a `Weights` dict without wrappers and prefixes.
 
     obj: what `read_checkpoint` gave.
     prefer_ema: True or False takes the averaged or the plain weights of a checkpoint that holds both.
         'auto' takes what the authors publish: the averaged ones, except in the files of Vim's trainer
         (they hold `args`), whose results are those of `model`.
-    A detector's or segmentor's checkpoint gives its backbone; the rest's names are in `.dropped`.
+    whole: keep a detector's or segmentor's neck and heads too; its names are then as mmengine has them, 'backbone.'
+        and so on.
+    Whatever stands before the names of the backbone (`split_prefix`) is cut off, and the rest of a larger model left
+    out: `.dropped` has its names.
     Raises NotACheckpointError where there are no weights, CheckpointError where there are no averaged
-    ones but they are asked for.
+    ones but they are asked for, or where there are several models.
     """
+    return _strip(find_weights(obj, prefer_ema), prefer_ema, whole)
+
+
+def find_weights(obj, prefer_ema='auto'):
+    """The state dict in a checkpoint's content, a `Weights` dict under the names of the file; see `unwrap`."""
     if prefer_ema not in ('auto', True, False):
         raise CheckpointError(f"prefer_ema={prefer_ema!r}: give 'auto', True or False.")
     path = []
@@ -82,7 +93,7 @@ def unwrap(obj, prefer_ema='auto'):
             tensors[name] = value.detach()
         else:
             dropped.append(str(name))
-    return _strip(Weights(tensors, '.'.join(path), '', dropped))
+    return Weights(tensors, '.'.join(path), '', dropped)
 
 
 def _is_state_dict(obj):
@@ -118,19 +129,13 @@ def _holds_weights(value, depth=3):
     return _is_state_dict(value) or any(_holds_weights(value.get(key), depth - 1) for key in (*PLAIN, *EMA))
 
 
-def _strip(weights):
-    """Cuts wrappers' prefixes off the names, and takes the backbone's part of a larger model."""
-    names = {name: NOISE.sub('', name) for name in weights}
-    prefix = next(
-        (name[: len(name) - len(new)] for name, new in names.items() if name.endswith(new) and name != new),
-        '',
-    )
-    dropped = [name for name in names if name in COUNTERS]
-    names = {name: new for name, new in names.items() if name not in COUNTERS}
-    while part := next((p for p in PARTS if any(new.startswith(p) for new in names.values())), None):
-        dropped += [name for name, new in names.items() if not new.startswith(part)]
-        names = {name: new[len(part) :] for name, new in names.items() if new.startswith(part)}
-        prefix += part
+def _strip(weights, prefer_ema, whole):
+    """Cuts prefixes off the names, and takes the backbone's part of a larger model unless `whole`."""
+    names = {name: plain_name(name) for name in weights if name not in COUNTERS}
+    noise = next((name.removesuffix(new) for name, new in names.items() if name != new and name.endswith(new)), '')
+    prefix = split_prefix(names.values(), prefer_ema)
+    prefix = PART.sub('', prefix) if whole else prefix
+    names = {name: new[len(prefix) :] for name, new in names.items() if new.startswith(prefix)}
     taken = {new: weights[name] for name, new in names.items()}
     if len(taken) < len(names):
         new = list(names.values())
@@ -138,8 +143,37 @@ def _strip(weights):
         raise CheckpointError(
             f'the checkpoint holds {double!r} twice, with and without a prefix.\nSave one of the two models alone.'
         )
+    dropped = [*weights.dropped, *(name for name in weights if name not in names)]
     sources = {new: name for name, new in names.items()}
-    return Weights(taken, weights.wrapper, prefix, weights.dropped + dropped, sources)
+    return Weights(taken, weights.wrapper, noise + prefix, dropped, sources)
+
+
+def plain_name(name):
+    """A tensor's name without what data-parallel, compiled and sharded models put into it."""
+    return NOISE.sub('', name)
+
+
+def split_prefix(names: Iterable[str], prefer_ema='auto') -> str:
+    """What stands before the names of the backbone, 'model.backbone.net.': found by its patch embedding.
+
+    Of a model and its average under two prefixes, the average (a prefix with 'ema') is taken unless `prefer_ema` is
+    False. Other pairs, teachers and students, are a CheckpointError. Without a patch embedding it is what all names
+    have in common.
+    """
+    names = list(names)
+    found = list(dict.fromkeys(match[1] for name in names if (match := STEM.match(name))))
+    if len(found) == 2 and len(averaged := [prefix for prefix in found if AVERAGED.search(prefix)]) == 1:
+        found = averaged if prefer_ema else [prefix for prefix in found if prefix not in averaged]
+    if len(found) > 1:
+        these = ' and '.join(repr(prefix) for prefix in found[:4])
+        raise CheckpointError(
+            f'the checkpoint holds {len(found)} backbones, under {these}.\n'
+            'Give one: {name: value for name, value in state.items() if name.startswith(PREFIX)}.'
+        )
+    if found:
+        return found[0]
+    levels = zip(*(name.split('.')[:-1] for name in names)) if len(names) > 1 else ()
+    return ''.join(f'{level[0]}.' for level in takewhile(lambda level: len(set(level)) == 1, levels))
 
 
 @dataclass

@@ -457,6 +457,16 @@ for _model, _params, _flops, _top1, _top5, _count, _path in (
         remark=_FLOPS_QUOTED if _flops else '',
         default=True,
     )
+_file(
+    'vim_tiny_rope.in1k',
+    task='imagenet',
+    metrics={'top1': 73.1, 'top5': 91.1},
+    url='https://huggingface.co/hustvl/Vim-tiny/resolve/main/vim_tiny_73p1.pth',
+    license='Apache-2.0',
+    num_params=7_148_008,
+    remark='the first release (January 2024): another function than vim_tiny with the same parameters',
+    default=True,
+)
 RESULTS += [
     Result(
         model='vim_tiny',

@@ -10,6 +10,7 @@ import torch
 from . import inert
 from .convert import restore
 from .errors import CheckpointError, DamagedFileError, NotACheckpointError, UnsafePickleError
+from .published import PUBLISHED
 
 OTHER_FILES = [
     (
@@ -152,7 +153,7 @@ def _read_safetensors(path, names_only=False):
 def read_checkpoint(source):
     """The content of a checkpoint file: a dict, as saved, with tensors on the CPU.
 
-    source: path or URL (downloaded and cached) of a .pth / .pt / .ckpt / .th / .pth.tar / .safetensors
+    source: path, URL or published name (downloaded and cached) of a .pth / .pt / .ckpt / .th / .pth.tar / .safetensors
         file; the format is told by the content, not by the name.
     Objects other than tensors, numbers, strings and containers come back as `inert.Inert`: what a file
     pickles is never imported or called.
@@ -170,14 +171,19 @@ def read_checkpoint(source):
 
 
 def local_path(source):
-    """Local path for a path or URL (downloaded into the cache). CheckpointError where there is none."""
-    if '://' in str(source):
-        from .download import download
+    """Local path for a path, URL or published checkpoint's name (downloaded into the cache).
 
+    CheckpointError where there is none.
+    """
+    from .download import download
+
+    if '://' in str(source):
         return download(str(source))
     path = Path(os.path.expanduser(source))
     if path.is_dir():
         raise CheckpointError(f'{path} is a folder, not a checkpoint file.\nGive the path of the file in it.')
+    if not path.is_file() and str(source) in PUBLISHED:
+        return download(PUBLISHED[str(source)].url)
     if not path.is_file():
         raise CheckpointError(
             f'there is no checkpoint file {path}.\nGive an existing path, or a URL to download it from.'

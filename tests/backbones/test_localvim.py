@@ -9,6 +9,7 @@ from mmvssm.backbones import create_model, load_weights
 from mmvssm.backbones._stream import with_class_token
 from mmvssm.backbones.localvim import SEARCHED, LocalVim, MultiMamba
 from mmvssm.kernels import selective_scan
+from mmvssm.weights import CheckpointError
 
 from .contract import BackboneContract, meta_model
 
@@ -228,3 +229,12 @@ def test_drop_path_acts_in_training_alone():
         model.train()
         assert (model(x) - model(x)).abs().max() > 0
     assert [block.drop_path.drop_prob for block in model.layers] == pytest.approx([0, 0.3, 0.6, 0.9])
+
+
+@pytest.mark.parametrize(
+    ('file', 'option'), [(dict(rope=True), 'rope=True'), (dict(class_token='middle'), "class_token='middle'")], ids=str
+)
+def test_a_file_of_another_option_is_refused_with_its_name(file, option):
+    state = create_model('test_localvim', **{'rope': False, **file}).state_dict()
+    with pytest.raises(CheckpointError, match=f'such a file wants {option}$'):
+        load_weights(create_model('test_localvim', rope=False), state)

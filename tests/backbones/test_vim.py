@@ -4,10 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmvssm.backbones import create_model, load_weights
+from mmvssm.backbones import create_model, identify, load_weights
 from mmvssm.backbones._factory import _fits
 from mmvssm.backbones.vim import BiMamba, Vim
 from mmvssm.kernels import selective_scan
+from mmvssm.weights import CheckpointError, default_checkpoint
 
 from .contract import BackboneContract, meta_model
 
@@ -16,6 +17,7 @@ class TestVim(BackboneContract):
     micro = 'test_vim'
     parameters = dict(
         vim_tiny=7_148_008,
+        vim_tiny_rope=7_148_008,
         vim_tiny_stride8=7_250_344,
         vim_small=25_796_584,
         vim_small_stride8=26_001_256,
@@ -122,14 +124,60 @@ def test_classified_tokens(place, positions):
         torch.testing.assert_close(model(x), model.head(tokens[:, positions].mean(1)))
 
 
-def test_rope_leaves_the_class_token_alone_and_needs_no_tables_in_the_file():
+def test_rope_leaves_the_class_token_alone():
     model = micro(rope=True, rope_residual=True)
-    assert not [name for name in model.state_dict() if 'rope' in name]
     (h, _, turned, _), _ = model.embed(torch.randn(1, 3, 64, 96))
     torch.testing.assert_close(turned[:, 12], h[:, 12])
     assert (turned[:, -1] - h[:, -1]).abs().max() > 1e-3
-    state = {**model.state_dict(), 'rope.freqs_cos': torch.ones(16, 48)}
-    assert load_weights(micro(rope=True, rope_residual=True), state, log=False).ok
+
+
+OLDER = dict(class_token='first', rope=True, rope_residual=True, divide_out=False)
+
+
+@pytest.mark.parametrize('form', [{}, dict(features_only=True)], ids=['classifier', 'features'])
+def test_a_file_with_rotation_tables_is_no_model_without(form):
+    state = micro(**OLDER, **form).state_dict()
+    assert {'rope.freqs_cos', 'rope.freqs_sin'} < set(state)
+    with pytest.raises(CheckpointError, match=r'unexpected \(rope\.freqs_cos, rope\.freqs_sin\)') as error:
+        load_weights(micro(**form), state)
+    for option in ("class_token='first'", 'rope=True', 'rope_residual=True', 'divide_out=False'):
+        assert option in str(error.value)
+    assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(('where', 'row'), [('first', 0), ('middle', 8)])
+def test_a_feature_model_leaves_out_the_row_of_the_class_token(where, row):
+    classifier, features = micro(class_token=where), micro(class_token=where, features_only=True)
+    load_weights(features, classifier.state_dict(), log=False)
+    rows = [i for i in range(17) if i != row]
+    assert torch.equal(features.pos_embed, classifier.pos_embed[:, rows])
+
+
+def test_rotation_tables_may_be_missing_and_those_of_another_grid_are_recomputed():
+    model, large = micro(**OLDER), micro(**OLDER, img_size=(96, 64))
+    state = {k: v for k, v in model.state_dict().items() if 'rope' not in k}
+    assert load_weights(micro(**OLDER), state, log=False).ok
+    own = large.rope.freqs_sin.clone()
+    assert load_weights(large, model.state_dict(), log=False).ok
+    assert torch.equal(large.rope.freqs_sin, own)
+
+
+@pytest.mark.parametrize('halved', [False, True], ids=['float', 'half'])
+def test_rotation_tables_of_another_pretraining_are_refused(halved):
+    state = micro(**OLDER, pretrained_grid=7).state_dict()
+    state = {k: v.half() if halved else v for k, v in state.items()}
+    assert load_weights(micro(**OLDER, pretrained_grid=7), state, log=False).ok
+    with pytest.raises(CheckpointError, match='pretrained_grid=14'):
+        load_weights(micro(**OLDER), state)
+
+
+def test_the_first_release_is_a_variant_of_its_own():
+    state = meta_model('vim_tiny_rope').state_dict()
+    assert identify(state) == ['vim_tiny_rope']
+    with pytest.raises(CheckpointError, match='does not fit vim_tiny: it looks like vim_tiny_rope'):
+        load_weights(meta_model('vim_tiny'), state)
+    published = default_checkpoint('vim_tiny_rope')
+    assert (published.file, published.metrics) == ('vim_tiny_73p1.pth', {'top1': 73.1, 'top5': 91.1})
 
 
 @pytest.mark.parametrize('last', ['mixer', 'add', 'norm'])

@@ -7,6 +7,7 @@ from mmvssm import weights
 
 PLAIN = {'patch_embed.0.weight': torch.ones(2, 3), 'norm.bias': torch.ones(2)}
 AVERAGED = {name: value * 2 for name, value in PLAIN.items()}
+UNKNOWN = {'a.w': torch.ones(2), 'b.w': torch.ones(2)}
 OPTIMIZER = {'state': {0: {'exp_avg': torch.zeros(3), 'step': torch.tensor(1.0)}}, 'param_groups': [{'lr': 0.1}]}
 
 
@@ -48,6 +49,15 @@ WRAPPED = {
         },
         PLAIN,
     ),
+    'framework': ({'state_dict': add('timm_model.', PLAIN)}, PLAIN),
+    'frameworks in frameworks': (add('learner.base_model.module.model.', PLAIN), PLAIN),
+    'student of a detector': ({**add('student.backbone.', PLAIN), 'student.neck.w': torch.ones(3)}, PLAIN),
+    'teacher of another kind': ({**add('student.', PLAIN), 'teacher.conv1.weight': torch.ones(3)}, PLAIN),
+    'average beside': ({**add('model.', PLAIN), **add('model_ema.module.', AVERAGED)}, AVERAGED),
+    'no patch embedding': (
+        add('net.encoder.', {'a.w': torch.ones(2), 'b.w': torch.ones(2)}),
+        {'a.w': torch.ones(2), 'b.w': torch.ones(2)},
+    ),
     'parameters': ({'model': {name: torch.nn.Parameter(value) for name, value in PLAIN.items()}}, PLAIN),
 }
 
@@ -58,6 +68,27 @@ def test_weights_are_found(case):
     got = weights.unwrap(content)
     assert list(got) == list(want)
     assert all(torch.equal(got[name], value) and not got[name].requires_grad for name, value in want.items())
+
+
+def test_an_average_beside_the_model_on_demand():
+    content = {**add('model.', PLAIN), **add('ema.', AVERAGED)}
+    assert torch.equal(weights.unwrap(content, prefer_ema=False)['norm.bias'], PLAIN['norm.bias'])
+    assert weights.unwrap(content).dropped == ['model.patch_embed.0.weight', 'model.norm.bias']
+
+
+def test_two_models_in_one_file_are_an_error_that_names_them():
+    with pytest.raises(weights.CheckpointError, match=r"2 backbones, under 'student\.' and 'teacher\.'") as error:
+        weights.unwrap({'state_dict': {**add('student.', PLAIN), **add('teacher.', AVERAGED)}})
+    assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize('prefix', ['', 'model.', 'module.student.'])
+@pytest.mark.parametrize('part', ['backbone.', 'img_backbone.', 'encoder.', 'backbone.net.'])
+def test_the_whole_of_a_detector(prefix, part):
+    state = {**add(part, PLAIN), 'neck.w': torch.ones(3)}
+    content = {'model': {**add(prefix, state), **add('' if not prefix else 'loss.', {'x': torch.ones(1)})}}
+    got = weights.unwrap(content, whole=True)
+    assert list(got) == list(state) + ([] if prefix else ['x'])
 
 
 def test_the_rest_of_a_detector_is_counted_as_dropped():

@@ -58,6 +58,7 @@ def test_honest_states(model, state):
 def test_listing_by_family_and_task():
     assert {c.model for c in weights.list_checkpoints('vim_')} == {
         'vim_tiny',
+        'vim_tiny_rope',
         'vim_tiny_stride8',
         'vim_small',
         'vim_small_stride8',

@@ -1,0 +1,46 @@
+"""Whether the values of a checkpoint's tensor can be a model's."""
+
+import torch
+from torch import Tensor
+
+from .errors import CheckpointError
+from .match import fit
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+
+
+def prepare(name: str, value: Tensor, like: Tensor) -> Tensor:
+    """A checkpoint's tensor in the shape and type of the model's tensor `like`.
+
+    Weights may be of any floating-point type that needs no scale, counters of any type that holds them exactly.
+    Raises CheckpointError, which names the tensor, for other types (quantised, complex), for NaN, infinity and what
+    overflows the model's type, and for a file's tensor without values; ValueError for a model that cannot take any.
+    """
+    if like.is_meta:
+        raise ValueError(
+            f"the model's {name} is on the meta device, which holds no values; nothing was loaded.\n"
+            "Build the model without torch.device('meta'), or call model.to_empty(device='cpu') first (what the file "
+            'lacks stays unset).'
+        )
+    if hasattr(like, 'placements'):
+        raise ValueError(f"the model's {name} is sharded; nothing was loaded.\nLoad the weights before sharding it.")
+    allowed = FLOATS if like.is_floating_point() else (*INTEGERS, *FLOATS)
+    if value.dtype not in allowed:
+        kinds = ', '.join(str(kind).removeprefix('torch.') for kind in allowed)
+        raise CheckpointError(
+            f'{name} is {str(value.dtype).removeprefix("torch.")}, which is no value of a weight.\nAllowed: {kinds}.'
+        )
+    if value.is_meta:
+        raise CheckpointError(f'{name} is on the meta device, which holds no values.\nGive the tensors themselves.')
+    value = fit(value, like.shape)
+    cast = value.to(like.dtype)
+    if like.is_floating_point():
+        if not torch.isfinite(cast).all():
+            kind = str(like.dtype).removeprefix('torch.')
+            raise CheckpointError(
+                f'{name} holds NaN or infinity, or more than {kind} can hold.\nAllowed: finite numbers.'
+            )
+    elif not torch.equal(cast.to(value.dtype), value):
+        raise CheckpointError(f'{name} is a counter, but holds {value.flatten()[0].item()}.\nAllowed: whole numbers.')
+    return cast
