@@ -42,6 +42,7 @@ setup(
         'pillow',
         'safetensors',
         'huggingface_hub',
+        'filelock',
         'tqdm',
     ],
     extras_require={'mm': [*MM, 'pycocotools', 'matplotlib'], 'dev': DEV},
