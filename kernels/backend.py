@@ -28,9 +28,10 @@ _warned: set[str] = set()
 
 
 class _Traced(threading.local):
-    """`_here` again, where torch.compile can read, guard and set it."""
+    """`_here` again, where torch.compile can read, guard and set it: an attribute of the object, not of the class."""
 
-    name: str | None = None
+    def __init__(self):
+        self.name: str | None = None
 
 
 _traced = _Traced()
@@ -102,16 +103,31 @@ def default_backend() -> str:
 
 def is_exporting() -> bool:
     """Whether a graph of plain ATen operations is wanted (torch.export and so ONNX, torch.jit.trace)."""
+    return _in_torch_export() or torch.jit.is_tracing()
+
+
+def _in_torch_export() -> bool:
     if hasattr(torch.compiler, 'is_exporting'):
-        return torch.compiler.is_exporting() or torch.jit.is_tracing()
-    return torch.compiler._is_compiling_flag or torch.jit.is_tracing()  # torch 2.6: set by torch.export alone
+        return torch.compiler.is_exporting()
+    # torch 2.6: non-strict export sets the flag of is_compiling, strict export is Dynamo's
+    return torch.compiler._is_compiling_flag or (torch.compiler.is_dynamo_compiling() and _dynamo_exports())
+
+
+@torch.compiler.assume_constant_result
+def _dynamo_exports() -> bool:
+    return torch._dynamo.symbolic_convert.InstructionTranslator.current_tx().export
 
 
 def no_autocast(tensor: Tensor) -> contextlib.AbstractContextManager:
     """Autocast off for `tensor`'s device, where it has any."""
-    if not torch.amp.is_autocast_available(tensor.device.type):
+    if not _has_autocast(tensor.device.type):
         return contextlib.nullcontext()
     return torch.autocast(tensor.device.type, enabled=False)
+
+
+@torch.compiler.assume_constant_result
+def _has_autocast(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type)
 
 
 def on_its_device(function: Callable) -> Callable:

@@ -12,6 +12,8 @@ from .gates import Gates, denominator, denominator_gradients
 from .reference import NEVER
 from .triton_kernels import accumulate_states, apply_pairs
 
+INTERPRETED = not isinstance(apply_pairs, triton.JITFunction)
+
 
 class Tiles(NamedTuple):
     """What one program covers: tokens BT, channels BX of inner products and BZ of results; warps."""
@@ -47,7 +49,7 @@ def dot_options(dtype: torch.dtype) -> dict:
 
     Triton's interpreter multiplies bfloat16's bit patterns as integers, so there it gets float32.
     """
-    if dtype == torch.bfloat16 and not triton.knobs.runtime.interpret:
+    if dtype == torch.bfloat16 and not INTERPRETED:
         return dict(DOT=tl.bfloat16, PRECISION='tf32')
     return dict(DOT=tl.float32, PRECISION='tf32' if dtype == torch.float16 else 'ieee')
 

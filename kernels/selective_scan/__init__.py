@@ -78,7 +78,8 @@ def selective_scan(
 
     def run(name: str) -> Tensor:
         if name in COMPILED:
-            return selective_scan_op(*tensors, *orders[:2], softplus, merge, out_dtype, save, name)[0]
+            tables = orders.index, orders.lengths
+            return selective_scan_op(*tensors, *tables, softplus, merge, out_dtype, save, name)[0]
         plain = selective_scan_reference if name == 'reference' else selective_scan_blocked
         with no_autocast(x):
             return plain(*tensors, orders, softplus, merge, out_dtype)

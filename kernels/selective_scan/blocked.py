@@ -34,7 +34,9 @@ def _scan_carries(decay: Tensor, end: Tensor, carry: Tensor) -> tuple[Tensor, Te
     n = end.shape[2]
     end = torch.cat([carry[:, :, None], end], dim=2)
     decay = F.pad(decay, (0, 0, 0, 0, 1, 0))
-    levels = (n).bit_length() if isinstance(n, int) else TRACED_LEVELS + 1
+    # to Dynamo a symbolic length is an int: exported strictly, the levels of this length would do for all
+    symbolic = not isinstance(n, int) or (is_exporting() and torch.compiler.is_dynamo_compiling())
+    levels = TRACED_LEVELS + 1 if symbolic else n.bit_length()
     for shift in (1 << i for i in range(levels)):
         before = F.pad(end, (0, 0, 0, 0, shift, 0))[:, :, : n + 1]
         end = torch.addcmul(end, decay, before)

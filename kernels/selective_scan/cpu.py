@@ -170,14 +170,15 @@ def backward(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths,
     shapes = [(parts * b, *dt.shape[1:]), (b, K, N, p), *[(groups * b, L, K, N)] * 2, *[(b, K, 1, p)] * 2]
     ddt, dA, dB, dC, dD, dbias = (x.new_zeros(shape, dtype=dtype) for shape in shapes)
     dweight = x.new_zeros((b, K, (rank + 7) // 8 * 8, p), dtype=dtype)
-    rows = _pad(A.new_zeros(K, d, 0) if dt_weight is None else dt_weight, dtype)
-    rows = F.pad(rows, (0, 0, 0, p - d)).numpy()
+    rows = A.new_zeros((K, p, (rank + LANES - 1) // LANES * LANES), dtype=dtype)
+    if rank:
+        rows[:, :d, :rank] = dt_weight.detach()
     grads = Gradients(*(z.numpy() for z in (_per_direction(dx, K), ddt, dA, dB, dC, dD, dbias, dweight)))
     states = carries.detach().numpy()
     kernel, proto, source = _backward_kernel(dtype), _proto(dtype), _per_direction(_row(dy, dtype), K).numpy()
     run_tasks(
         lambda first, last: kernel(
-            proto, tuple(inputs), rows, source, states, tuple(grads), softplus, groups, first, last
+            proto, tuple(inputs), rows.numpy(), source, states, tuple(grads), softplus, groups, first, last
         ),
         b * groups,
     )
