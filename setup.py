@@ -6,21 +6,38 @@ from setuptools import find_packages, setup
 
 KERNELS = ['mmvssm.kernels'] + [f'mmvssm.kernels.{name}' for name in find_packages('kernels')]
 
+# The lower bounds are installed and tested: `make test-oldest`.
+BASE = [
+    'torch>=2.6',
+    'torchvision>=0.21',
+    'timm>=1.0.15',
+    'numba>=0.60; python_version < "3.13"',
+    'numba>=0.61; python_version >= "3.13"',
+    'numpy>=1.26; python_version < "3.13"',
+    'numpy>=2.1; python_version >= "3.13"',
+    'pillow>=10.4',
+    'safetensors>=0.5',
+    'huggingface_hub>=0.27',
+    'filelock>=3.16',
+    'tqdm>=4.66',
+]
 MM = [
     'onedl-mmengine>=0.10.12',
     'onedl-mmcv>=2.3.6',
     'onedl-mmdetection>=3.5.1',
     'onedl-mmsegmentation>=1.4.2',
 ]
+# what OpenMMLab, the continuation or upstream, is used with here
+BESIDE_MM = ['opencv-python-headless>=4.10', 'pycocotools>=2.0.8', 'matplotlib>=3.9.2']
 DEV = [
-    'pytest>=8',
-    'pytest-xdist',
+    'pytest>=8.3',
+    'pytest-xdist>=3.6',
     'ruff>=0.15',
-    'matplotlib',
-    'onnx',
-    'onnxscript',
-    'onnxruntime',
-    'segmentation-models-pytorch',
+    'matplotlib>=3.9.2',
+    'onnx>=1.18',
+    'onnxscript>=0.2',
+    'onnxruntime>=1.20.1',
+    'segmentation-models-pytorch>=0.5',
 ]
 
 setup(
@@ -33,17 +50,6 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['mmvssm', 'mmvssm.*']) + KERNELS,
     package_dir={'mmvssm.kernels': 'kernels'},
-    install_requires=[
-        'torch>=2.6',
-        'torchvision',
-        'timm>=1.0.15',
-        'numba>=0.60',
-        'numpy',
-        'pillow',
-        'safetensors',
-        'huggingface_hub',
-        'filelock',
-        'tqdm',
-    ],
-    extras_require={'mm': [*MM, 'pycocotools', 'matplotlib'], 'dev': DEV},
+    install_requires=BASE,
+    extras_require={'mm': [*MM, *BESIDE_MM], 'dev': DEV},
 )

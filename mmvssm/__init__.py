@@ -6,6 +6,10 @@ the rest of OpenMMLab is imported, and patched, by `mmvssm.openmmlab` alone.
 
 import warnings
 from importlib.util import find_spec
+from pathlib import Path
+
+if not Path(__file__).with_name('kernels').is_dir():  # in the source tree, kernels/ stands beside the package
+    __path__.append(str(Path(__file__).resolve().parents[1]))
 
 from .backbones import create_model, list_models, load_weights
 from .flops import count_flops, flop_terms

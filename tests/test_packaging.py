@@ -1,7 +1,9 @@
 """What gets installed, and what importing it needs."""
 
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,9 @@ ROOT = Path(__file__).parents[1]
 OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmseg')
 
 
-def run(code: str, cwd: Path) -> str:
-    done = subprocess.run([sys.executable, '-c', code], cwd=cwd, capture_output=True, text=True, check=False)
+def run(code: str, cwd: Path, path: Path | None = None) -> str:
+    env = os.environ | ({'PYTHONPATH': str(path)} if path else {})
+    done = subprocess.run([sys.executable, '-c', code], cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -31,6 +34,31 @@ def test_plain_install_has_kernels_inside_the_package(tmp_path):
     assert (tmp_path / 'lib/mmvssm/kernels/selective_scan/op.py').is_file()
     assert (tmp_path / 'lib/mmvssm/backbones/vmamba.py').is_file()
     assert sorted(p.name for p in (tmp_path / 'lib').iterdir()) == ['mmvssm']
+
+
+def editable_install(folder: Path) -> Path:
+    code = 'import backend, sys; print(backend.build_editable(sys.argv[1]))'
+    command = [sys.executable, '-c', code, folder]
+    env = os.environ | {'PYTHONPATH': str(ROOT / 'requirements')}
+    subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True)
+    (wheel,) = folder.glob('*.whl')
+    with zipfile.ZipFile(wheel) as opened:
+        assert opened.testzip() is None
+        opened.extractall(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    'path', [editable_install, lambda folder: ROOT], ids=['editable install', 'source tree on the path']
+)
+def test_a_script_beside_a_clone_called_mmvssm_imports_the_package(tmp_path, path):
+    (tmp_path / 'mmvssm').mkdir()  # stands for the clone: a folder without __init__.py, first on the path
+    (tmp_path / 'site').mkdir()
+    code = (
+        'import mmvssm, mmvssm.kernels; print(len(mmvssm.list_models()) > 20, mmvssm.__file__, mmvssm.kernels.__file__)'
+    )
+    expected = f'True {ROOT / "mmvssm/__init__.py"} {ROOT / "kernels/__init__.py"}'
+    assert run(code, tmp_path, path(tmp_path / 'site')) == expected
 
 
 def test_imports_without_openmmlab(tmp_path):

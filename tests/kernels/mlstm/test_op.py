@@ -52,7 +52,7 @@ def test_export_traces_plain_operations_for_any_length(reverse):
             return mlstm(q, k, v, i, f, reverse=reverse, chunk_size=16)
 
     inputs = tuple(x.detach() for x in make_inputs(40, 3))
-    program = torch.export.export(Cell(), inputs, dynamic_shapes=[{1: torch.export.Dim.AUTO}] * 5)
+    program = torch.export.export(Cell(), inputs, dynamic_shapes=[{1: torch.export.Dim.AUTO}] * 5, strict=False)
     assert 'mmvssm' not in str(program.graph)
     for n in (40, 64, 101):
         inputs = tuple(x.detach() for x in make_inputs(n, 3))
