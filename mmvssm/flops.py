@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -85,7 +86,7 @@ def count_flops(
             'as_run', the chunkwise form that runs here and grows linearly with the number of tokens.
 
     Raises:
-        ValueError: an input_shape other than four positive ints, an unknown `mlstm`.
+        ValueError: an input_shape other than four positive ints, an unknown `mlstm`, a TorchScript or exported program.
     """
     return flop_terms(model, input_shape, mlstm).total
 
@@ -97,6 +98,8 @@ def flop_terms(
     shape = _checked_shape(input_shape)
     if mlstm not in MLSTM_COUNTS:
         raise ValueError(f'mlstm={mlstm!r} is not known; allowed: {", ".join(MLSTM_COUNTS)}')
+    if _is_program(model):
+        raise ValueError(f'{type(model).__name__} is a compiled program; count the model that it was made from')
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         model = model.module
     state = {name: _shape_of(t) for name, t in (*model.named_parameters(), *model.named_buffers())}
@@ -125,6 +128,13 @@ def _checked_shape(input_shape) -> tuple[int, ...]:
     return shape
 
 
+def _is_program(model: nn.Module) -> bool:
+    """Whether norms and scans were taken apart already (or cannot be seen), as torch.jit and torch.export do."""
+    if isinstance(model, torch.fx.GraphModule):
+        return any(isinstance(node.target, torch._ops.OpOverload) for node in model.graph.nodes)
+    return isinstance(model, torch.jit.ScriptModule)
+
+
 def _shape_of(tensor: Tensor) -> Tensor:
     """The tensor without its values, and without the precision that it happens to be stored in."""
     dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
@@ -148,7 +158,8 @@ def _eager():
 def _evaluation_mode(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     try:
-        model.eval()
+        for module, _ in modes:  # exported programs refuse eval()
+            module.training = False
         yield
     finally:
         for module, training in modes:

@@ -154,6 +154,21 @@ def test_the_input_shape_is_checked(shape):
         count_flops(nn.Identity(), shape)
 
 
+@pytest.mark.parametrize(
+    'program',
+    [torch.jit.trace, lambda model, image: torch.export.export(model, (image,)).module()],
+    ids=['traced', 'exported'],
+)
+def test_programs_are_refused_in_words(program):
+    with pytest.raises(ValueError, match='count the model that it was made from'):
+        count_flops(program(nn.Conv2d(3, 4, 1), torch.zeros(SHAPE)), SHAPE)
+
+
+def test_a_graph_of_modules_counts_as_its_model():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4))
+    assert count_flops(torch.fx.symbolic_trace(model), SHAPE) == count_flops(model, SHAPE)
+
+
 def test_the_count_of_mlstm_is_checked():
     with pytest.raises(ValueError, match='allowed: published, as_run'):
         count_flops(nn.Identity(), SHAPE, mlstm='chunkwise')
