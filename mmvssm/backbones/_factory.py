@@ -273,15 +273,14 @@ def _mismatch_message(model: nn.Module, state: dict[str, Tensor], report: weight
     looks = f'it looks like {" or ".join(names)}' if names else 'it fits no registered variant'
     if variant_name(model) in names and not model.features_only:
         looks += ', without a classifier: build that with features_only=True'
-    return f'the checkpoint does not fit {variant_name(model)}: {looks}\n{report.summary()}{_options(model, report)}'
+    wanted = options_for(model, report.unexpected)
+    return f'the checkpoint does not fit {variant_name(model)}: {looks}\n{report.summary()}{wanted}'
 
 
-def _options(model: nn.Module, report: weights.KeyReport) -> str:
-    """What to set for a model that has the keys which this one has not."""
-    wanted = [
-        text for prefix, text in model.key_options.items() if any(k.startswith(prefix) for k in report.unexpected)
-    ]
-    return f'; such a file wants {", ".join(wanted)}' if wanted else ''
+def options_for(model: nn.Module, unexpected: list[str]) -> str:
+    """What to set for a model that has the keys which this one has not; '' where that is not known."""
+    found = [text for prefix, text in model.key_options.items() if any(key.startswith(prefix) for key in unexpected)]
+    return f'; such a file wants {", ".join(found)}' if found else ''
 
 
 def identify(state: dict[str, Tensor]) -> list[str]:

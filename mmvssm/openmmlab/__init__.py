@@ -9,4 +9,6 @@ compat.install()  # before anything imports mmcv.ops
 
 from mmvssm.openmmlab import checkpoint, hooks, loading, necks, optim, visualizers  # noqa: E402
 
+loading.install()
+
 __all__ = ['checkpoint', 'compat', 'hooks', 'loading', 'necks', 'optim', 'visualizers']

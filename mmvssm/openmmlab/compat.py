@@ -83,6 +83,8 @@ def load_from_file_or_url(filename: str, map_location=None) -> dict:
     """
     with torch.serialization.safe_globals(_training_state_types()):
         content = read_checkpoint(filename)
+    if 'state_dict' in content or 'model' in content:
+        content.setdefault('meta', {})  # mmseg's `init_model` asks for it, which other trainers' files lack
     if isinstance(map_location, str | torch.device) and torch.device(map_location).type != 'cpu':
         content = _move(content, torch.device(map_location))
     return content

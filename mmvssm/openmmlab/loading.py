@@ -1,24 +1,42 @@
 """Whole detectors and segmentors from checkpoints, every key accounted for.
 
-mmengine loads non-strictly: a file of another model leaves the weights random and says so in a log line at most.
+mmengine loads non-strictly: a file of another model leaves the weights random and says so in a log line at most. Here
+every way that leads to a model with a backbone of this project is strict: mmengine's `load_checkpoint` (in mmdet's
+`init_detector` and mmseg's `init_model`), its inferencers, runners and strategies. They all end in its
+`load_state_dict`, which `install` wraps. Other models keep mmengine's behaviour, but under `tools/`.
 """
 
-from fnmatch import fnmatch
+import functools
+import re
+from collections.abc import Mapping
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
+from mmengine.runner import BaseLoop, Runner, checkpoint
+from torch import Tensor, nn
 
+from mmvssm import weights
 from mmvssm.backbones import _factory
-from mmvssm.registry import ConfigBackbone
-from mmvssm.weights import CheckpointError
+from mmvssm.backbones._base import Backbone
 
-BACKBONE = 'backbone.'
+from .necks import RescalePyramid, SimplePyramid, neck_names
+
+UNCOUNTED = '*num_batches_tracked'  # older files lack it
+# ViL's names of the heads and of what is in them -> mmsegmentation's
+HEADS = (
+    (r'^decoder\.(.*)', r'decode_head.\1'),
+    (r'^auxiliary\.(.*)', r'auxiliary_head.\1'),
+    (r'\.batch_norm\.', '.bn.'),
+    (r'\.classifier\.', '.conv_seg.'),
+)
 
 
 @HOOKS.register_module()
 class StrictLoadHook(Hook):
-    """Compares a checkpoint with the model before mmengine loads it.
+    """Compares a checkpoint with the model before mmengine loads it, and puts it in the model's layout.
+
+    A run that loads a model with a backbone of this project has this hook without asking.
 
     Args:
         heads_may_differ: for fine-tuning: parameters outside the backbone may be missing or of other shapes (another
@@ -32,57 +50,144 @@ class StrictLoadHook(Hook):
         self.heads_may_differ = heads_may_differ
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        model = getattr(model, 'module', model)  # test-time augmentation wraps the model once more
-        state = next(
-            (checkpoint[k] for k in ('state_dict', 'model') if isinstance(checkpoint.get(k), dict)), checkpoint
-        )
-        if not any(hasattr(value, 'shape') for value in state.values()):
-            raise CheckpointError(f'the checkpoint holds no weights; it holds {", ".join(map(str, checkpoint))[:200]}')
-        state = translate(model, state)
-        differences = compare(model, state)
-        if self.heads_may_differ:
-            excused = [name for name in differences if not name.startswith(BACKBONE)]
-            if excused:
-                runner.logger.warning(f'kept fresh, not in the checkpoint as the model has them: {", ".join(excused)}')
-            differences = {k: v for k, v in differences.items() if k not in excused}
-        if differences:
-            raise CheckpointError(_message(model, state, differences))
+        state, fresh = fitting_state(runner.model, checkpoint, self.heads_may_differ)
+        if fresh:
+            runner.logger.warning(f'kept fresh, not in the checkpoint as the model has them: {", ".join(fresh)}')
         checkpoint['state_dict'] = state
 
 
-def translate(model, state: dict) -> dict:
-    """Older official layouts of the backbone's keys -> today's; `module.` prefixes go."""
-    state = {name.removeprefix('module.'): value for name, value in state.items()}
-    backbone = getattr(model, 'backbone', None)
-    if not isinstance(backbone, ConfigBackbone):
-        return state
-    inner = {name.removeprefix(BACKBONE): value for name, value in state.items() if name.startswith(BACKBONE)}
-    rest = {name: value for name, value in state.items() if not name.startswith(BACKBONE)}
-    try:
-        converted = _factory._filter_fn(backbone)(inner, backbone)
-    except (KeyError, RuntimeError, ValueError):  # another family's keys, which the comparison will name
-        converted = inner
-    return {**rest, **{BACKBONE + name: value for name, value in converted.items()}}
+def install() -> None:
+    """Make mmengine strict with models that have a backbone of this project; idempotent."""
+    load, load_in_run = checkpoint.load_state_dict, Runner.load_checkpoint
+    if getattr(load, '__module__', '') == __name__:
+        return
+
+    def load_state_dict(module, state_dict, strict=False, logger=None):
+        if own_backbones(module):
+            module = unwrapped(module)
+            state_dict, _ = fitting_state(module, state_dict)
+        return load(module, state_dict, strict, logger)
+
+    @functools.wraps(load_in_run)
+    def load_checkpoint(self, *args, **kwargs):
+        if own_backbones(self.model) and not any(isinstance(hook, StrictLoadHook) for hook in self.hooks):
+            fine_tuning = isinstance(self._train_loop, BaseLoop) and not self._resume
+            self.register_hook(StrictLoadHook(heads_may_differ=fine_tuning))
+        return load_in_run(self, *args, **kwargs)
+
+    load_state_dict.__doc__ = load.__doc__
+    checkpoint.load_state_dict, Runner.load_checkpoint = load_state_dict, load_checkpoint
 
 
-def compare(model, state: dict) -> dict[str, str]:
-    """Name -> what is wrong with it: 'missing', 'unknown' or two shapes."""
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    got = {name: tuple(getattr(value, 'shape', ())) for name, value in state.items()}
-    differences = {name: 'missing' for name in wanted if name not in got and not fnmatch(name, '*.num_batches_tracked')}
-    differences.update({name: 'unknown' for name in got if name not in wanted})
-    differences.update(
-        {n: f'{got[n]} for {wanted[n]}' for n in wanted if n in got and got[n] != wanted[n]},
+def own_backbones(model: nn.Module) -> dict[str, Backbone]:
+    """This project's backbones in a model, by their path; none where the parameters are sharded into one."""
+    if any(name.endswith('_flat_param') for name, _ in model.named_parameters()):
+        return {}
+    return {path: module for path, module in model.named_modules() if isinstance(module, Backbone)}
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside of data parallelism, compilation, averaging and test-time augmentation."""
+    while True:
+        if isinstance(getattr(model, '_orig_mod', None), nn.Module):
+            model = model._orig_mod
+        elif is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        else:
+            return model
+
+
+def fitting_state(model: nn.Module, content: Mapping, heads_may_differ: bool = False) -> tuple[dict, list[str]]:
+    """A checkpoint's content -> the model's state dict, whole, and the names of what is the model's own in it.
+
+    Raises:
+        CheckpointError: keys are missing, left over or of a wrong shape, or values are no finite numbers.
+    """
+    model = unwrapped(model)
+    report, state = match_checkpoint(model, content)
+    own = {weights.plain_name(name): value for name, value in model.state_dict().items()}
+    fresh = []
+    if heads_may_differ:
+        places = tuple(f'{path}.' for path in own_backbones(model)) or ('backbone.',)
+        report, fresh = _excused(report, places)
+    if not report.ok:
+        raise weights.KeyMismatchError(_message(model, content, report), report)
+    fitting = {name: weights.prepare(name, state[name], own[name]) for name in report.loaded}
+    return {**fitting, **{name: own[name] for name in fresh if name in own}}, fresh
+
+
+def _excused(report: weights.KeyReport, places: tuple[str, ...]) -> tuple[weights.KeyReport, list[str]]:
+    """The report without what is wrong outside of the backbones, and the names of that."""
+    names = [*report.missing, *report.unexpected, *(name for name, *_ in report.mismatched)]
+    fresh = [name for name in names if not name.startswith(places)]
+    kept = weights.KeyReport(
+        report.loaded,
+        [name for name in report.missing if name not in fresh],
+        report.expected_missing,
+        report.dropped,
+        [name for name in report.unexpected if name not in fresh],
+        [entry for entry in report.mismatched if entry[0] not in fresh],
     )
-    return differences
+    return kept, fresh
 
 
-def _message(model, state: dict, differences: dict[str, str]) -> str:
-    fresh = getattr(getattr(model, 'backbone', None), 'fresh_prefixes', ())
-    inner = {name.removeprefix(BACKBONE): value for name, value in state.items() if name.startswith(BACKBONE)}
-    looks = _factory.identify({name: value for name, value in (inner or state).items() if not name.startswith(fresh)})
+def match_checkpoint(model: nn.Module, content: Mapping) -> tuple[weights.KeyReport, dict[str, Tensor]]:
+    """A checkpoint's keys sorted against a whole model's, and its tensors under the model's names.
+
+    Reads mmengine's layout, those of Vim's and ViL's segmentation code, a backbone in each of its official layouts,
+    and all of them in the wrappers and prefixes that `weights.unwrap` knows. A model with several backbones, or with
+    one that does not stand at its top, takes its own layout only.
+    """
+    own = {weights.plain_name(name): value for name, value in model.state_dict().items()}
+    (path, backbone), *more = own_backbones(model).items() or [('backbone', None)]
+    if backbone is None or more or '.' in path:
+        state = {weights.plain_name(name): value for name, value in weights.find_weights(content).items()}
+        return weights.sort_keys(own, state, optional=(UNCOUNTED,)), state
+    place = f'{path}.' if path else ''
+    inner, rest = _parts(model, weights.unwrap(content, whole=True), own)
+    report, converted = _factory._match(backbone, inner)
+    outside = {name: value for name, value in own.items() if not name.startswith(place)}
+    report = _joined(place, report, weights.sort_keys(outside, rest, optional=(UNCOUNTED,)))
+    return report, {**rest, **{place + name: value for name, value in converted.items()}}
+
+
+def _parts(model: nn.Module, state: dict[str, Tensor], own: Mapping) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The backbone's part of a file, and the rest of it under the model's names."""
+    stem = weights.split_prefix(state)
+    renamed = {}
+    for path, neck in model.named_modules():
+        if isinstance(neck, RescalePyramid | SimplePyramid):
+            renamed.update({source: f'{path}.{name}' for source, name in neck_names(state, neck).items()})
+    inner = {k[len(stem) :]: v for k, v in state.items() if k.startswith(stem) and k not in renamed}
+    rest = {renamed.get(k, k): v for k, v in state.items() if k in renamed or not k.startswith(stem)}
+    return inner, {name if name in own else _head_name(name): value for name, value in rest.items()}
+
+
+def _head_name(name: str) -> str:
+    if not name.startswith(('decoder.', 'auxiliary.')):
+        return name
+    return functools.reduce(lambda text, rule: re.sub(*rule, text), HEADS, name)
+
+
+def _joined(place: str, inside: weights.KeyReport, outside: weights.KeyReport) -> weights.KeyReport:
+    joined = weights.KeyReport()
+    for kind in vars(joined):
+        names = getattr(inside, kind)
+        prefixed = [(place + n[0], *n[1:]) if isinstance(n, tuple) else place + n for n in names]
+        setattr(joined, kind, [*prefixed, *getattr(outside, kind)])
+    return joined
+
+
+def _message(model: nn.Module, content: Mapping, report: weights.KeyReport) -> str:
+    backbones = own_backbones(model)
+    if len(backbones) != 1:
+        return f'the checkpoint does not fit the model of this config\n{report.summary()}'
+    ((path, backbone),) = backbones.items()
+    state = weights.unwrap(content)
+    looks = _factory.identify({k: v for k, v in state.items() if not k.startswith(backbone.fresh_prefixes)})
     what = f'its backbone looks like {" or ".join(looks)}' if looks else 'its backbone fits no registered variant'
-    few = ', '.join(f'{name}: {reason}' for name, reason in list(differences.items())[:4])
-    more = f' and {len(differences) - 4} more' if len(differences) > 4 else ''
-    return f'the checkpoint does not fit the model of this config ({what})\n{few}{more}'
+    same_family = looks and isinstance(backbone, _factory.entrypoint(looks[0]).cls)
+    if same_family and _factory.variant_name(backbone) not in looks:
+        what += f', which is model.backbone.arch={looks[0]}'
+    wanted = _factory.options_for(backbone, [name.removeprefix(f'{path}.') for name in report.unexpected])
+    return f'the checkpoint does not fit the model of this config ({what})\n{report.summary()}{wanted}'

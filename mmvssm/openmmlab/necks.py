@@ -6,7 +6,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -204,15 +204,20 @@ def neck_state_dict(state_dict: dict[str, Tensor], neck: nn.Module) -> dict[str,
     Reads Vim's segmentation (`backbone.fpn1...`) and detection (`backbone.simfp_2...`) models, ViL's `postprocessor`,
     mmsegmentation's `Feature2Pyramid` and mmdetection's ViTDet pyramid. Load it with `neck.load_state_dict`.
     """
-    own = neck.state_dict()
-    out = {}
-    for key, value in state_dict.items():
-        key = re.sub(r'^(module\.|backbone\.|neck\.)+', '', key)
-        for pattern, replacement in next(table for cls, table in _RENAMES.items() if isinstance(neck, cls)):
-            key = re.sub(pattern, replacement or _vitdet_name, key)
-        if key in own:
-            out[key] = value
-    return out
+    return {name: state_dict[key] for key, name in neck_names(state_dict, neck).items()}
+
+
+def neck_names(keys: Iterable[str], neck: nn.Module) -> dict[str, str]:
+    """Those keys of a published model that belong to `neck` -> their names in it."""
+    own, found = neck.state_dict(), {}
+    table = next(table for cls, table in _RENAMES.items() if isinstance(neck, cls))
+    for key in keys:
+        name = re.sub(r'^(module\.|backbone\.|neck\.)+', '', key)
+        for pattern, replacement in table:
+            name = re.sub(pattern, replacement or _vitdet_name, name)
+        if name in own:
+            found[key] = name
+    return found
 
 
 def _vitdet_name(match: re.Match) -> str:
