@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 
 import timm
 import torch
-from timm.models import generate_default_cfgs, register_model, resolve_pretrained_cfg
+from timm.models import _hub, generate_default_cfgs, register_model, resolve_pretrained_cfg
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -112,7 +112,7 @@ def _source(name: str, cfg, cache_dir):
     if cfg.source != 'hf-hub' and (cfg.state_dict or cfg.file):
         return cfg.state_dict or cfg.file
     if cfg.hf_hub_id:
-        return weights.fetch_from_hub(cfg.hf_hub_id, cfg.hf_hub_filename, cache_dir=cache_dir)
+        return weights.fetch_from_hub(_hub.download_from_hf, cfg.hf_hub_id, cfg.hf_hub_filename, cache_dir=cache_dir)
     if cfg.url:
         return weights.download(cfg.url, cache_dir=cache_dir)
     raise weights.CheckpointError(

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -109,17 +110,16 @@ def download(url: str, *, cache_dir=None, sha256: str | None = None, progress: b
     return path
 
 
-def fetch_from_hub(repo: str, filename: str | None = None, *, cache_dir=None) -> Path:
+def fetch_from_hub(get: Callable, repo: str, filename: str | None = None, *, cache_dir=None) -> Path:
     """Path of the weights in a repository of huggingface.co, 'OWNER/NAME' or 'OWNER/NAME@REVISION'.
 
+    get: timm's function (repo, filename, cache_dir=) -> path, with which it reads the repository's configuration too.
     filename: the file in it; by default the first of timm's names that is there.
     Raises DownloadError where there is none or it cannot be had.
     """
-    from timm.models import _hub  # what timm reads the repository's config.json with
-
     for name in [filename] if filename else HUB_WEIGHTS:
         try:
-            return Path(_hub.download_from_hf(repo, name, cache_dir=cache_dir))
+            return Path(get(repo, name, cache_dir=cache_dir))
         except Exception as error:  # many kinds, over several versions of huggingface_hub
             if not filename and 'EntryNotFound' in type(error).__name__ and name != HUB_WEIGHTS[-1]:
                 continue

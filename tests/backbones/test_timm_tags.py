@@ -189,16 +189,15 @@ def test_a_hub_file_of_another_model_is_refused(tmp_path, monkeypatch):
         timm.create_model(MICRO, pretrained=True, pretrained_cfg_overlay=overlay)
 
 
-def test_a_hub_repository_without_weights_is_told(monkeypatch):
+def test_a_hub_repository_without_weights_is_told():
     class EntryNotFoundError(Exception):
         pass
 
     def nothing(repo, filename, **_):
         raise EntryNotFoundError(f'no {filename}')
 
-    monkeypatch.setattr(timm.models._hub, 'download_from_hf', nothing)
     with pytest.raises(weights.DownloadError, match='weights of me/mine could not be downloaded'):
-        weights.fetch_from_hub('me/mine')
+        weights.fetch_from_hub(nothing, 'me/mine')
 
 
 def test_a_folder_with_several_files_is_ambiguous(tmp_path):
