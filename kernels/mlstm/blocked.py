@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..precision import widened
 from .gates import Gates, denominator, denominator_gradients
 from .reference import NEVER
 
@@ -76,12 +77,12 @@ def backward(
         if d_state is not None:
             d_k += c.to_end * (c.v1 @ d_state.mT)
             d_v += c.to_end * (c.k @ d_state[..., :-1])
-            crossing = (after * d_state).sum((-1, -2))[..., None].double()
+            crossing = widened((after * d_state).sum((-1, -2))[..., None])
         if state is not None:
             d_q += c.from_start * (dy @ state.mT)
             d_entering = (c.from_start * c.q).mT @ dy
             d_state = d_entering if d_state is None else d_entering + _decay(start, end, dtype) * d_state
-        between = _sum_from((c.q * d_q).sum(-1).double() - (c.k * d_k).sum(-1), reverse) + crossing
+        between = _sum_from(widened((c.q * d_q).sum(-1)) - (c.k * d_k).sum(-1), reverse) + crossing
         d_q, d_k = torch.addcmul(d_q, own, c.k), torch.addcmul(d_k, own, c.q)
         for whole, piece in (
             (dq, d_q * q.shape[-1] ** -0.5),

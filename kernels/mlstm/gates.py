@@ -6,6 +6,7 @@ With F_t = sum of log sigmoid(f_r) over r <= t in reading order, the exponent of
 
 so one difference of two vectors serves all pairs, inside a chunk and across chunks, and is never positive. |F| grows
 with the length, hence float64: in float32 the difference would lose the digits that matter (1e-4 at a length of 4,000).
+A device without float64 has to do with that.
 """
 
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..precision import widened
 from .reference import largest_exponent
 
 
@@ -38,7 +40,7 @@ def gate_terms(igate: Tensor, fgate: Tensor, *, reverse: bool) -> Gates:
 
 def denominator(normaliser: Tensor, m: Tensor, eps: float) -> Tensor:
     """max(|s q_t . n_t|, exp(-m_t)) + eps in float64, where very small gates cannot overflow it."""
-    return torch.maximum(normaliser.double().abs(), _floor(m)) + eps
+    return torch.maximum(widened(normaliser).abs(), _floor(m)) + eps
 
 
 def denominator_gradients(dh_h: Tensor, normaliser: Tensor, m: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -46,8 +48,8 @@ def denominator_gradients(dh_h: Tensor, normaliser: Tensor, m: Tensor, eps: floa
 
     m_t acts only because eps is added in stabilised units: h_t depends on eps exp(m_t).
     """
-    through_h = -dh_h.double() / denominator(normaliser, m, eps)
-    normaliser = normaliser.double()
+    through_h = -widened(dh_h) / denominator(normaliser, m, eps)
+    normaliser = widened(normaliser)
     return torch.where(normaliser.abs() > _floor(m), through_h * normaliser.sign(), 0.0), through_h * eps
 
 
@@ -61,18 +63,18 @@ def gate_gradients(
     record, and the forget gates since.
     """
     to_record = torch.zeros_like(dm).scatter_add(1, gates.record, dm)
-    d_log_f = d_log_f.double() + _sum_to(dm - to_record, not reverse)
-    return k_dk.double() + to_record, d_log_f * torch.sigmoid(-fgate.double())
+    d_log_f = widened(d_log_f) + _sum_to(dm - to_record, not reverse)
+    return widened(k_dk) + to_record, d_log_f * torch.sigmoid(-widened(fgate))
 
 
 def _floor(m: Tensor) -> Tensor:
-    return torch.exp((-m).clamp(max=largest_exponent(torch.float64)))
+    return torch.exp((-m).clamp(max=largest_exponent(m.dtype)))
 
 
 def totals(igate: Tensor, fgate: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
     """F and y, (b, S, heads) float64."""
-    total = _sum_to(F.logsigmoid(fgate.double()), reverse)
-    return total, igate.double() - total
+    total = _sum_to(F.logsigmoid(widened(fgate)), reverse)
+    return total, widened(igate) - total
 
 
 def _sum_to(x: Tensor, reverse: bool) -> Tensor:

@@ -8,6 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..backend import on_its_device
+from ..precision import widened
 from .gates import Gates, denominator, denominator_gradients
 from .reference import NEVER
 from .triton_kernels import accumulate_states, apply_pairs
@@ -161,8 +162,8 @@ def backward(
 
     crossing = torch.einsum('rcij,rcij->rc', state[:, 1:], d_state[:, :-1])
     crossing = crossing + torch.einsum('rci,rci->rc', vector[:, 1:], d_vector[:, :-1])
-    crossing = crossing.unflatten(0, (call.batch, call.heads)).double()
-    d_log_f = _sum_to_end(q_dq[0].double() - k_dk[0].double(), crossing, call.chunk)
+    crossing = widened(crossing.unflatten(0, (call.batch, call.heads)))
+    d_log_f = _sum_to_end(widened(q_dq[0]) - widened(k_dk[0]), crossing, call.chunk)
     return dq, dk, dv, call.write(d_log_f), call.write(k_dk.sum(0)), dm
 
 
@@ -177,7 +178,7 @@ def _sum_to_end(x: Tensor, crossing: Tensor, chunk: int) -> Tensor:
 def _two_floats(x: Tensor) -> Tensor:
     """float64 as the sum of two float32, (2, ...)."""
     high = x.float()
-    return torch.stack([high, (x - high.double()).float()])
+    return torch.stack([high, (x - high.to(x.dtype)).float()])
 
 
 def _rows(*tensors: Tensor) -> tuple[Tensor, ...]:

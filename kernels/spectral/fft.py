@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from ..precision import table_device
+
 HEIGHT, WIDTH = 1, 2  # axes of (B, H, W, C)
 
 
@@ -32,9 +34,10 @@ def _along(vector: Tensor, dim: int) -> Tensor:
 
 def _twiddle(n: int, x: Tensor, dim: int) -> Tensor:
     """e[k] for k = 0 ... n // 2, times the orthonormal scale of X[k]."""
-    k = torch.arange(n // 2 + 1, dtype=torch.float64, device=x.device)
+    k = torch.arange(n // 2 + 1, dtype=torch.float64, device=table_device(x.device))
     scale = ((2 - (k == 0).double()) / n).sqrt()
-    return _along(torch.polar(scale, k * (-math.pi / (2 * n))).to(torch.promote_types(x.dtype, torch.complex64)), dim)
+    twiddle = torch.polar(scale, k * (-math.pi / (2 * n))).to(torch.promote_types(x.dtype, torch.complex64))
+    return _along(twiddle.to(x.device), dim)
 
 
 def _dct(x: Tensor, dim: int) -> Tensor:

@@ -9,21 +9,23 @@ import math
 import torch
 from torch import Tensor
 
+from ..precision import table_device
+
 
 def dct_matrix(n: int, dtype: torch.dtype, device=None) -> Tensor:
     """The orthonormal DCT-II of length n as an (n, n) matrix; its transpose is its inverse, the DCT-III."""
-    k = torch.arange(n, dtype=_wide(dtype), device=device)
+    k = torch.arange(n, dtype=_wide(dtype), device=table_device(device))
     matrix = torch.cos(math.pi / (2 * n) * (k[:, None] * (2 * k + 1)))
     scale = (2 - (k == 0).to(k.dtype)) / n
-    return (matrix * scale.sqrt()[:, None]).to(dtype)
+    return (matrix * scale.sqrt()[:, None]).to(dtype).to(device)
 
 
 def hartley_matrices(n: int, dtype: torch.dtype, device=None) -> tuple[Tensor, Tensor]:
     """cos(2 pi k m / n) and sin(2 pi k m / n), (n, n) each, over sqrt(n)."""
-    k = torch.arange(n, dtype=torch.int64, device=device)
+    k = torch.arange(n, dtype=torch.int64, device=table_device(device))
     angle = (k[:, None] * k % n).to(_wide(dtype)) * (2 * math.pi / n)
     scale = n**-0.5
-    return (torch.cos(angle) * scale).to(dtype), (torch.sin(angle) * scale).to(dtype)
+    return tuple((wave(angle) * scale).to(dtype).to(device) for wave in (torch.cos, torch.sin))
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from ..precision import table_device
+
 TRANSFORMS = ('dct', 'hartley')
 MODES = ('linear', 'trig', 'index')
 
@@ -52,13 +54,17 @@ def _axis_matrix(old: int, new: int, transform: str, mode: str, like: Tensor) ->
     build = {'linear': _linear, 'trig': _trig, 'index': _index}[mode]
     if not (torch.compiler.is_compiling() or torch.jit.is_tracing()) and type(like) in (Tensor, torch.nn.Parameter):
         return _cached(build, old, new, transform, like.dtype, like.device)
-    return build(old, new, transform, like.device).to(like.dtype)
+    return _made(build, old, new, transform, like.dtype, like.device)
 
 
 @functools.lru_cache(maxsize=64)
 def _cached(build, old: int, new: int, transform: str, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # a table made in inference mode is no use in training
-        return build(old, new, transform, device).to(dtype)
+        return _made(build, old, new, transform, dtype, device)
+
+
+def _made(build, old: int, new: int, transform: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return build(old, new, transform, table_device(device)).to(dtype).to(device)
 
 
 def _linear(old: int, new: int, transform: str, device) -> Tensor:
