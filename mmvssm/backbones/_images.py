@@ -35,7 +35,7 @@ def _checked(x: Tensor, in_chans: int, least_size: int) -> Tensor:
         or x.shape[3] < least_size
         or not x.is_floating_point()
     ):
-        got = f'{tuple(x.shape)} of {x.dtype}' if isinstance(x, Tensor) else type(x).__name__
+        got = f'{tuple(map(int, x.shape))} of {x.dtype}' if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(
             f'expected a (B, in_chans, H, W) floating-point image of at least {least_size} x {least_size} pixels, '
             f'in_chans={in_chans}; got {got}'

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp
-from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm import scans
 
 from ._base import PATCH_SIZES, check_choice, check_int, drop_path_rates
 from ._factory import register_variant
+from ._graph import one_node
 from ._layers import DirectionalScan, LayerNorm, conv_stem, to_nchw, to_nhwc
 from .localvmamba import BiAttn
 from .vmamba import VSSBackbone, make_downsample, stage_dims
@@ -37,7 +37,7 @@ def lattice_linear(x: Tensor, weight: Tensor) -> Tensor:
     return out.flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
 
-@register_notrace_module
+@one_node
 class AtrousSS2D(DirectionalScan):
     """Selective scan of a (B, H, W, C) map on four sub-lattices of step 2 (ES2D, section 4.1 of the paper).
 

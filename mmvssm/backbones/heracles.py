@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp, trunc_normal_
-from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm.kernels import resize_spectral_weight, spectral_filter
@@ -20,6 +19,7 @@ from mmvssm.weights import CheckpointError
 
 from ._base import HierarchicalBackbone, check_choice, drop_path_rates, own_copy
 from ._factory import register_variant
+from ._graph import one_node
 from ._layers import LayerNorm
 
 POOLS = ('token', '')
@@ -75,7 +75,7 @@ class LocalBranch(nn.Module):
         return on_nchw(self.conv, x)
 
 
-@register_notrace_module
+@one_node
 class SpectralMixer(nn.Module):
     """First half of the channels: 3x3 convolution; second half: spectral filter. The outputs alternate.
 
@@ -101,7 +101,7 @@ class SpectralMixer(nn.Module):
         return f'size={tuple(self.weight.shape[1:])}, transform={self.transform!r}, resize={self.resize!r}'
 
 
-@register_notrace_module
+@one_node
 class Attention(nn.Module):
     """Multi-head attention of `query` (B, M, C) over `x` (B, N, C)."""
 
@@ -123,7 +123,7 @@ class Attention(nn.Module):
         return z.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
-@register_notrace_module
+@one_node
 class SelfAttention(Attention):
     """Attention among all positions of a (B, H, W, C) map."""
 

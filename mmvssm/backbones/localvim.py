@@ -12,13 +12,13 @@ from functools import reduce
 import torch
 import torch.nn.functional as F
 from timm.layers import trunc_normal_
-from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm import scans
 
 from ._base import check_choice
 from ._factory import register_variant
+from ._graph import one_node
 from ._layers import answer_dtype
 from ._plain import Grid, resize_table, square_grid
 from ._stream import (
@@ -49,7 +49,7 @@ class SearchWeights(nn.Module):
         return (F.layer_norm(y, y.shape[-1:]) * share).sum(dim=2)
 
 
-@register_notrace_module
+@one_node
 class MultiMamba(Directions):
     """K Mamba branches on one input projection: read, convolve, scan, write back, gate; the sum is projected out.
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm import scans
 
 from ._base import PATCH_SIZES, check_int, drop_path_rates
 from ._factory import register_variant
+from ._graph import one_node
 from ._layers import DirectionalScan, LayerNorm, PatchMerging, conv_stem
 from .vmamba import VSSBackbone, VSSBlock, stage_dims
 
@@ -57,7 +57,7 @@ class MultiScan(nn.Module):
         return (F.layer_norm(y, y.shape[-1:]) * share).sum(dim=2)
 
 
-@register_notrace_module
+@one_node
 class LocalSS2D(DirectionalScan):
     """Selective scan of a (B, H, W, C) map along the layer's own directions; None means all eight, searchable."""
 

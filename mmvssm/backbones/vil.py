@@ -11,13 +11,13 @@ import torch
 import torch.fx
 import torch.nn.functional as F
 from timm.layers import DropPath, trunc_normal_
-from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm.kernels import mlstm
 
 from ._base import check_choice, check_int, drop_path_rates, own_copy
 from ._factory import register_variant
+from ._graph import one_node
 from ._layers import LayerNorm, is_plain, layer_norm
 from ._plain import Grid, PlainBackbone, TableResizer, as_map, pad_image, resize_table, to_pair
 from ._stream import convolve_causally
@@ -30,7 +30,7 @@ torch.fx.wrap('pad_image')  # these branch on sizes and dtypes: nodes of a graph
 torch.fx.wrap('layer_norm')
 
 
-@register_notrace_module
+@one_node
 class ResidualGainNorm(nn.Module):
     """LayerNorm with gain 1 + weight over the last dim, in groups of their own statistics; weight starts at 0."""
 
@@ -139,7 +139,7 @@ class MLSTMCell(nn.Module):
         return self.outnorm(mlstm(q, k, v, igate, fgate, reverse=self.reverse).flatten(2))
 
 
-@register_notrace_module
+@one_node
 class ViLLayer(nn.Module):
     """Up-projection, convolution, mLSTM, gate, down-projection: what a block adds to the stream."""
 
@@ -206,7 +206,7 @@ class PatchEmbed(nn.Module):
         return self.proj(x).permute(0, 2, 3, 1)
 
 
-@register_notrace_module
+@one_node
 class PositionEmbedding(nn.Module):
     """A learned table (1, h, w, C), resized (bicubic) where the tokens have another grid."""
 

@@ -11,7 +11,6 @@ import torch
 import torch.fx
 import torch.nn.functional as F
 from timm.layers import lecun_normal_, trunc_normal_
-from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm import scans
@@ -19,6 +18,7 @@ from mmvssm.weights import CheckpointError
 
 from ._base import check_choice
 from ._factory import register_variant
+from ._graph import one_node
 from ._layers import answer_dtype
 from ._plain import Grid, grid_size, square_grid
 from ._stream import (
@@ -42,7 +42,7 @@ torch.fx.wrap('rotation_tables')  # these compute with sizes and dtypes: nodes o
 torch.fx.wrap('answer_dtype')
 
 
-@register_notrace_module
+@one_node
 class BiMamba(Directions):
     """Two Mamba branches on one input projection, one for each reading direction; their sum is gated and projected out.
 

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp, trunc_normal_
-from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from mmvssm import scans
 
 from ._base import PATCH_SIZES, HierarchicalBackbone, check_choice, check_int, drop_path_rates, own_copy
 from ._factory import register_variant
+from ._graph import one_node
 from ._layers import (
     ACTIVATIONS,
     ClassifierHead,
@@ -88,7 +88,7 @@ def make_out_norm(kind: str, dim: int) -> nn.Module:
     )[kind]()
 
 
-@register_notrace_module
+@one_node
 class SS2D(DirectionalScan):
     """2-D selective scan of a (B, H, W, C) map: project, mix locally, scan four ways, norm, gate, project."""
 

@@ -60,3 +60,5 @@ def test_traced_module_agrees_after_saving(name, tmp_path):
     with torch.no_grad():
         for a, b in zip(torch.jit.load(tmp_path / 'model.pt')(image), model(image), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-5 * float(b.abs().max()))
+        with pytest.raises(torch.jit.Error, match='traced for images of 72 x 56 pixels; got 56 x 72'):
+            torch.jit.load(tmp_path / 'model.pt')(image.mT)

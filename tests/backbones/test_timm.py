@@ -145,6 +145,24 @@ def test_graph_is_the_same_function_at_any_size(name):
             assert torch.equal(graph(x), model(x))
 
 
+@pytest.mark.parametrize(
+    'form', [dict(num_classes=5), dict(features_only=True, out_indices=(0, 2))], ids=['whole', 'maps']
+)
+def test_default_tracers_take_it(name, form):
+    """torch.fx.symbolic_trace and torchvision's extractor, neither told anything about these models."""
+    model = timm.create_model(name, **form).eval()
+    graph = torch.fx.symbolic_trace(model)
+    stage = {'test_vil': 'xlstm.blocks.1', 'test_heracles': 'block2'}.get(name, 'layers.1')
+    extractor = create_feature_extractor(model, {stage: 'map'})
+    with torch.no_grad():
+        for size in ((64, 64), (72, 56)):
+            x = torch.randn(1, 3, *size)
+            torch.testing.assert_close(graph(x), model(x), rtol=0, atol=0)
+            assert extractor(x)['map'].isfinite().all()
+    with pytest.raises(ValueError, match='floating-point image of at least'):
+        graph(torch.zeros(3, 64, 64))
+
+
 def test_graph_trains(name):
     model = timm.create_model(name, num_classes=5).train()
     graph, run = traced(model)
