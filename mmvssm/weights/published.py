@@ -306,6 +306,14 @@ for _model, _size, _params, _flops, _count, _top1 in (
         remark='the file and the licence are those that the hub page lists',
         default=True,
     )
+# what the published sizes say of heads that the authors do not describe
+_HEADS = {
+    ('efficientvmamba_tiny', 'Mask R-CNN'): 'Mask R-CNN has the published size with heads of half the usual width',
+    ('efficientvmamba_tiny', 'RetinaNet'): 'the size of RetinaNet is unexplained: the usual head makes 16.0 M',
+    ('efficientvmamba_small', 'RetinaNet'): 'the size of RetinaNet is unexplained: the usual head makes 21.0 M',
+    ('efficientvmamba_tiny', 'UperNet'): 'UperNet has the published size with a decoder of 256 channels',
+    ('efficientvmamba_small', 'UperNet'): 'UperNet has the published size with a decoder of 384 channels',
+}
 # variant: Mask R-CNN parameters, FLOPs, 1x box and mask, 3x box and mask; UperNet parameters, FLOPs, mIoU; RetinaNet
 for _model, _det, _seg, _retina in (
     (
@@ -330,7 +338,15 @@ for _model, _det, _seg, _retina in (
     _params, _flops, _box1, _mask1, _box3, _mask3 = _det
     for _method, _box, _mask in (('Mask R-CNN 1x', _box1, _mask1), ('Mask R-CNN 3x multi-scale', _box3, _mask3)):
         RESULTS.append(
-            Result(model=_model, task='coco', method=_method, metrics=_ap(_box, _mask), params=_params, flops=_flops)
+            Result(
+                model=_model,
+                task='coco',
+                method=_method,
+                metrics=_ap(_box, _mask),
+                params=_params,
+                flops=_flops,
+                remark=_HEADS.get((_model, 'Mask R-CNN'), ''),
+            )
         )
     RESULTS.append(
         Result(
@@ -339,6 +355,7 @@ for _model, _det, _seg, _retina in (
             method='RetinaNet 1x',
             metrics=dict(zip([f'box_AP{at}' for at in ('', '50', '75', 's', 'm', 'l')], _retina[1:])),
             params=_retina[0],
+            remark=_HEADS.get((_model, 'RetinaNet'), ''),
         )
     )
     RESULTS.append(
@@ -349,6 +366,7 @@ for _model, _det, _seg, _retina in (
             metrics={'mIoU': _seg[2], 'mIoU_ms': _seg[3]},
             params=_seg[0],
             flops=_seg[1],
+            remark=_HEADS.get((_model, 'UperNet'), ''),
         )
     )
 

@@ -116,4 +116,5 @@ def test_published_results(model, method, metrics, size):
 def test_doubtful_figures_say_so():
     for model, remark in (('localvim_tiny', '158 G here'), ('localvim_small', '252 G here'), ('vim_tiny', '12.90 M')):
         assert remark in next(r.remark for r in weights.results(model) if r.task == 'ade20k')
+    assert '16.0 M' in next(r.remark for r in weights.results('efficientvmamba_tiny') if r.method == 'RetinaNet 1x')
     assert '384 G in the README' in weights.PUBLISHED['vmamba_small_s2l15.mask_rcnn_1x_coco'].remark
