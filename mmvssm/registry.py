@@ -7,9 +7,9 @@ registry and changes nothing of it: the rest of OpenMMLab comes, and is patched,
 """
 
 import inspect
-from collections import Counter
 from collections.abc import Callable
 
+from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.registry import MODELS as ROOT
 from mmengine.registry import Registry
 from torch import nn
@@ -28,7 +28,7 @@ class ConfigBackbone:
     """What a config may say about any family, on top of the family's own constructor arguments.
 
     Args:
-        arch: name of a variant, with or without the family's prefix; or a dict of constructor arguments; or None
+        arch: name of a variant, with or without the family's `arch_prefix`; or a dict of constructor arguments; or None
             when these are given as keywords. Keywords override the variant's numbers.
         out_indices: which maps to return; None for all.
         out_norms: put the official norm on each map.
@@ -57,6 +57,7 @@ class ConfigBackbone:
         pretrained: str | None = None,
         **kwargs,
     ):
+        kwargs = {field: _built(value) for field, value in kwargs.items()}
         name, numbers = _resolve_arch(self.family, arch)
         _reject_unknown(self.family, {**numbers, **kwargs})
         super().__init__(
@@ -89,11 +90,17 @@ class ConfigBackbone:
         return self
 
 
+def _built(value):
+    """A config in pure Python holds what it imports as lazy objects, and those inside of lists are left to us."""
+    if isinstance(value, LazyAttr | LazyObject):
+        return value.build()
+    return [_built(v) for v in value] if isinstance(value, list | tuple) else value
+
+
 def _variants(family: type) -> dict[str, tuple[str, Callable]]:
     """arch -> (full name, function that returns its numbers), short names first."""
     full = {n: e.numbers for n, e in _factory._entrypoints.items() if e.cls is family}
-    prefix = Counter(name.split('_')[0] for name in full).most_common(1)[0][0] + '_'
-    short = {n.removeprefix(prefix): (n, f) for n, f in full.items() if n.startswith(prefix)}
+    short = {n.removeprefix(family.arch_prefix): (n, f) for n, f in full.items() if n.startswith(family.arch_prefix)}
     aliases = {alias: short[name] for alias, name in DOWNSTREAM.get(family.__name__, {}).items()}
     return {**aliases, **short, **{n: (n, f) for n, f in full.items()}}
 

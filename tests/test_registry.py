@@ -3,11 +3,13 @@ import pickle
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS as ROOT
 from mmengine.registry import DefaultScope
 
 import mmvssm
 from mmvssm import registry
+from mmvssm.backbones import load_weights
 from mmvssm.weights import CheckpointError
 
 MICRO = dict(type='mmvssm.LocalVMamba', arch='test_localvmamba')
@@ -82,10 +84,48 @@ def test_keywords_override_the_variant():
     assert registry.build(dict(MICRO, d_state=3)).layers[0].blocks[0].op.A_logs.shape[-1] == 3
 
 
-@pytest.mark.parametrize(('arch', 'variant'), [('tiny', 'vmamba_tiny_s1l8'), ('vmambav0_tiny', 'vmambav0_tiny')])
-def test_arch_names(arch, variant):
+@pytest.mark.parametrize(
+    ('family', 'arch', 'variant'),
+    [
+        ('VMamba', 'tiny', 'vmamba_tiny_s1l8'),
+        ('VMamba', 'vmambav0_tiny', 'vmambav0_tiny'),
+        ('VisionLSTM', 'tiny', 'vil_tiny'),
+        ('VisionLSTM', 'vil2_tiny', 'vil2_tiny'),
+        ('Vim', 'tiny_stride8', 'vim_tiny_stride8'),
+    ],
+)
+def test_arch_names(family, arch, variant):
     with torch.device('meta'):
-        assert registry.build(dict(type='VMamba', arch=arch)).variant == variant
+        assert registry.build(dict(type=family, arch=arch)).variant == variant
+
+
+def test_a_scan_order_of_the_users_in_a_config(tmp_path, monkeypatch, image):
+    """By its dotted name in a text config, imported in a pure Python one."""
+    (tmp_path / 'my_orders.py').write_text(
+        'import torch\n\n\ndef order(H, W):\n    return torch.arange(H * W).flip(0)\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    line = "model = dict(type='mmvssm.LocalVMamba', arch='test_localvmamba', directions=[['v', {}]] * 5)\n"
+    (tmp_path / 'text.py').write_text(line.format("'my_orders.order'"))
+    imports = 'from mmengine.config import read_base\nfrom my_orders import order\n'
+    (tmp_path / 'pure.py').write_text(imports + line.format('order'))
+    maps = []
+    for name in ('text.py', 'pure.py'):
+        torch.manual_seed(0)
+        net = registry.build(Config.fromfile(str(tmp_path / name)).model).eval()
+        with torch.no_grad():
+            maps.append(net(image)[0])
+    assert torch.equal(*maps)
+
+
+def test_maps_that_are_not_asked_for_are_not_held(image):
+    """A published detector's file with all four out-norms loads; freezing may reach beyond the last stage held."""
+    whole, few = registry.build(MICRO), registry.build(dict(MICRO, out_indices=(0, 1), frozen_stages=4))
+    report = load_weights(few, whole.state_dict(), log=False)
+    assert {'outnorm3.weight', 'layers.2.blocks.0.norm.weight'} <= set(report.dropped)
+    assert len(few.layers) == 2
+    for a, b in zip(few.eval()(image), whole.eval()(image)):
+        torch.testing.assert_close(a, b)
 
 
 def test_frozen_stages_stay_frozen_in_training(image):

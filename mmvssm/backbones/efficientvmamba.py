@@ -174,6 +174,8 @@ class EfficientVMamba(VSSBackbone):
         features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
     """
 
+    arch_prefix = 'efficientvmamba_'
+
     def __init__(
         self,
         depths: Sequence[int] = (2, 2, 4, 2),

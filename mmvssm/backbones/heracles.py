@@ -209,6 +209,7 @@ class Heracles(HierarchicalBackbone):
     """
 
     head_prefixes = ('post_network.', 'head.', 'aux_head.')
+    arch_prefix = 'heracles_'
     first_conv = 'patch_embed1.conv.0'
     classifier_name = 'head'
     extra_classifiers = ('aux_head',)

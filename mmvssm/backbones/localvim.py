@@ -126,6 +126,8 @@ class LocalVim(StreamBackbone):
 
     key_options = {'rope.': 'rope=True', 'cls_token': "class_token='middle'"}
 
+    arch_prefix = 'localvim_'
+
     def __init__(
         self,
         directions: Sequence | None,

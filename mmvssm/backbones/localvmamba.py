@@ -108,6 +108,8 @@ class LocalVMamba(VSSBackbone):
         features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
     """
 
+    arch_prefix = 'localvmamba_'
+
     def __init__(
         self,
         directions: Sequence | None,

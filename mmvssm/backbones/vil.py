@@ -261,6 +261,9 @@ class VisionLSTM(PlainBackbone):
 
     head_prefixes = ('head.', 'xlstm.post_blocks_norm.')
     classifier_name = 'head.1'
+    arch_prefix = (
+        'vil_'  # so 'tiny' is of the first generation, and the second one's names are written out: 'vil2_tiny'
+    )
     block_path = 'xlstm.blocks.{}'
 
     def __init__(

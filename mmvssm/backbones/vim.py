@@ -139,6 +139,7 @@ class Vim(StreamBackbone):
     """
 
     key_options = {'rope.': "class_token='first', rope=True, rope_residual=True, divide_out=False"}
+    arch_prefix = 'vim_'
     # the necks that the published dense models keep inside the backbone
     head_prefixes = ('head.', 'norm_f.', 'fpn1.', 'fpn2.', 'fpn3.', 'fpn4.', 'simfp_')
 

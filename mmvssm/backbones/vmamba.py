@@ -344,6 +344,8 @@ class VMamba(VSSBackbone):
         features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
     """
 
+    arch_prefix = 'vmamba_'
+
     def __init__(
         self,
         depths: Sequence[int] = (2, 2, 8, 2),
