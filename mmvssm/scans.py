@@ -277,16 +277,16 @@ def orders(names: Sequence[Order], H: int, W: int, device=None, layer=None) -> O
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return build(names, H, W, device)
-    probe = torch.empty(0, device=device)
-    if type(probe) is not Tensor:  # under a fake-tensor or similar mode; such tables must not outlive it
-        return build(names, H, W, device)
-    names, device = tuple(names), probe.device
-    found = _cache.get(names, 'stack', H, W, device)
-    if found is None:
-        with torch.inference_mode(False):  # a table made in inference mode is no use in training
+    with torch.inference_mode(False), torch._C._DisableFuncTorch():  # tables outlive that mode and any transform
+        probe = torch.empty(0, device=device)
+        if type(probe) is not Tensor:  # under a fake-tensor or similar mode; such tables must not outlive it
+            return build(names, H, W, device)
+        names, device = tuple(names), probe.device
+        found = _cache.get(names, 'stack', H, W, device)
+        if found is None:
             found = _stack([_remembered(name, H, W, device, layer) for name in names], H * W)
-        _cache.put(found, names, 'stack', H, W, device)
-    return found
+            _cache.put(found, names, 'stack', H, W, device)
+        return found
 
 
 def _remembered(name: Order, H: int, W: int, device, layer) -> Tensor:

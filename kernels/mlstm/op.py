@@ -1,6 +1,7 @@
 """The public mLSTM: checks, choice of the implementation, and the torch.library operator."""
 
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from ..backend import is_exporting, no_autocast, no_triton, resolve, run_or_fall_back
+from ..derivatives import Operator, transformed
 from ..self_check import KERNELS, Kernels
 from . import blocked, check
 from .gates import gate_gradients, gate_terms
@@ -60,11 +62,33 @@ def mlstm(
         with no_autocast(q):
             return mlstm_recurrent(q, k, v, igate, fgate, reverse=reverse, eps=eps)
     if is_exporting():
-        with no_autocast(q):
-            traced = dict(reverse=reverse, chunk_size=chunk_size or _TRACED_CHUNK, eps=eps)
-            return mlstm_traced(q, k, v, igate, fgate, **traced)
-    options = (reverse, chunk_size, eps)
-    return run_or_fall_back('mlstm', name, lambda name: _mlstm(q, k, v, igate, fgate, *options, name)[0])
+        return _plain(q, k, v, igate, fgate, reverse=reverse, chunk_size=chunk_size, eps=eps)
+    tensors, options = (q, k, v, igate, fgate), (reverse, chunk_size, eps)
+
+    def run(name: str) -> Tensor:
+        if transformed():
+            return _operator(*options, name)(*tensors)
+        return _mlstm(*tensors, *options, name)[0]
+
+    return run_or_fall_back('mlstm', name, run)
+
+
+def _plain(q, k, v, igate, fgate, *, reverse: bool, chunk_size: int | None, eps: float) -> Tensor:
+    if not is_exporting() and not q.shape[1]:  # maxima over no token are refused
+        return torch.zeros_like(v)
+    with no_autocast(q):
+        return mlstm_traced(q, k, v, igate, fgate, reverse=reverse, chunk_size=chunk_size or _TRACED_CHUNK, eps=eps)
+
+
+def _operator(reverse: bool, chunk_size: int | None, eps: float, backend: str) -> Operator:
+    """The cell for `derivatives`: what it saves for its gradient is made again."""
+    options = (reverse, chunk_size, eps, backend)
+    return Operator(
+        forward=lambda *tensors: _mlstm(*tensors, *options)[0],
+        backward=lambda dh, *tensors: _mlstm_backward(dh, *tensors, *_mlstm(*tensors, *options), *options),
+        plain=partial(_plain, reverse=reverse, chunk_size=chunk_size, eps=eps),
+        in_batch=(True,) * 5,
+    )
 
 
 def _check(q, k, v, igate, fgate, chunk_size) -> None:
@@ -178,10 +202,28 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _autograd(ctx, dh, _):
-    return *_mlstm_backward(dh, *ctx.saved_tensors, *ctx.options), None, None, None, None
+    if transformed():
+        tensors = ctx.saved_tensors[:5]
+        grads = _operator(*ctx.options).gradients(dh, *tensors)
+    else:
+        grads = _mlstm_backward(dh, *ctx.saved_tensors, *ctx.options)
+    return *grads, None, None, None, None
 
 
 _mlstm.register_autograd(_autograd, setup_context=_setup_context)
+
+
+def _setup_second(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs[:6])
+    ctx.options = inputs[8:]
+
+
+def _second_gradients(ctx, *cotangents):
+    """To h and the normaliser nothing: they are functions of the other inputs, which get the whole gradient."""
+    return *_operator(*ctx.options).second_gradients(cotangents, *ctx.saved_tensors), *[None] * 6
+
+
+_mlstm_backward.register_autograd(_second_gradients, setup_context=_setup_second)
 
 
 def chunkwise_flops(q: Sequence[int]) -> int:

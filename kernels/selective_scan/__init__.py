@@ -6,10 +6,11 @@ from torch import Tensor
 from mmvssm.scans import Orders
 
 from ..backend import COMPILED, no_autocast, no_triton, resolve, run_or_fall_back
+from ..derivatives import transformed
 from ..self_check import KERNELS, Kernels
 from . import check
 from .blocked import selective_scan_blocked
-from .op import implementation, selective_scan_op
+from .op import implementation, scan_operator, selective_scan_op
 from .reference import selective_scan_reference
 
 __all__ = ['selective_scan']
@@ -77,6 +78,8 @@ def selective_scan(
     out_dtype = x.dtype if out_dtype is None else out_dtype
 
     def run(name: str) -> Tensor:
+        if name in COMPILED and transformed():
+            return scan_operator(orders, softplus, merge, out_dtype, name)(*tensors)
         if name in COMPILED:
             tables = orders.index, orders.lengths
             return selective_scan_op(*tensors, *tables, softplus, merge, out_dtype, save, name)[0]

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from mmvssm.scans import Orders
 
 from ..backend import is_exporting
+from ..derivatives import transformed
 from .reference import gather_inputs, scatter_output, wide
 
 # Elements of a (b, K, segment, d, N) array that one segment may have; autograd keeps a few of them at a time.
@@ -88,6 +89,13 @@ def _plan(S, elements_per_step) -> tuple[int, int]:
     return T, segment
 
 
+def _recomputed(function, *args):
+    """`function(*args)`, run again for its backward pass; torch.func has no way to do that."""
+    if transformed():
+        return function(*args)
+    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+
+
 def selective_scan_blocked(
     x, dt, A, B, C, D, dt_bias, dt_weight, orders: Orders, softplus: bool, merge: bool, out_dtype
 ) -> Tensor:
@@ -107,9 +115,7 @@ def selective_scan_blocked(
         ys = []
         for start in range(0, S, segment):
             part = [z[:, :, start : start + segment] for z in (u, delta, B, C)]
-            y, carry = checkpoint(
-                _scan_segment, *part[:2], A, *part[2:], carry, T, use_reentrant=False, preserve_rng_state=False
-            )
+            y, carry = _recomputed(_scan_segment, *part[:2], A, *part[2:], carry, T)
             ys.append(y)
         y = torch.cat(ys, dim=2)
     if D is not None:

@@ -25,6 +25,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from mmvssm.scans import Orders
+
+from ..backend import no_autocast
+from ..derivatives import Operator, transformed
+from .blocked import selective_scan_blocked
+
 _MODULES = {'numba': 'cpu', 'triton': 'triton_op'}
 
 
@@ -98,21 +104,66 @@ def _(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softpl
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    *tensors, ctx.softplus, ctx.merge, _, _, ctx.backend = inputs
-    ctx.save_for_backward(output[1], *tensors)
+    *tensors, index, lengths, softplus, merge, out_dtype, _, backend = inputs
+    ctx.save_for_backward(output[1], *tensors, index, lengths)
+    ctx.options = (softplus, merge, out_dtype, backend)
     ctx.set_materialize_grads(False)  # nothing ever uses the carries' gradient
 
 
 def _backward(ctx, dy, _):
     if dy is None:
         return (None,) * 15
-    carries, *tensors = ctx.saved_tensors
-    grads = selective_scan_backward_op(dy, carries, *tensors, ctx.softplus, ctx.merge, ctx.backend)
-    grads = [None if z is None else grad for z, grad in zip(tensors, grads)]
+    carries, *tensors, index, lengths = ctx.saved_tensors
+    softplus, merge, _, backend = ctx.options
+    if transformed():
+        grads = scan_operator(Orders(index, lengths, dy.shape[1]), *ctx.options).gradients(dy, *tensors)
+    else:
+        grads = _gradients(dy, carries, tensors, index, lengths, softplus, merge, backend)
     return *grads, *[None] * 7
 
 
+def _gradients(dy, carries, tensors, *options) -> list[Tensor | None]:
+    grads = selective_scan_backward_op(dy, carries, *tensors, *options)
+    return [None if z is None else grad for z, grad in zip(tensors, grads)]
+
+
 selective_scan_op.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _setup_second(ctx, inputs, output) -> None:
+    dy, _, *tensors, index, lengths, softplus, merge, backend = inputs
+    ctx.save_for_backward(dy, *tensors, index, lengths)
+    ctx.options = (softplus, merge, dy.dtype, backend)
+
+
+def _second_gradients(ctx, *cotangents):
+    """To the carries nothing: they are a function of the other inputs, which get the whole gradient."""
+    dy, *tensors, index, lengths = ctx.saved_tensors
+    operator = scan_operator(Orders(index, lengths, dy.shape[1]), *ctx.options)
+    d_dy, *grads = operator.second_gradients(cotangents, dy, *tensors)
+    return d_dy, None, *grads, *[None] * 5
+
+
+selective_scan_backward_op.register_autograd(_second_gradients, setup_context=_setup_second)
+
+
+def scan_operator(orders: Orders, softplus: bool, merge: bool, out_dtype: torch.dtype, backend: str) -> Operator:
+    """The scan of x to dt_weight for `derivatives`; the carries are made again."""
+    index, lengths, _ = orders
+
+    def forward(*tensors):
+        return selective_scan_op(*tensors, index, lengths, softplus, merge, out_dtype, False, backend)[0]
+
+    def backward(dy, *tensors):
+        _, carries = selective_scan_op(*tensors, index, lengths, softplus, merge, out_dtype, True, backend)
+        return _gradients(dy, carries, tensors, index, lengths, softplus, merge, backend)
+
+    def plain(*tensors):
+        with no_autocast(tensors[0]):
+            return selective_scan_blocked(*tensors, orders, softplus, merge, out_dtype)
+
+    in_batch = (True, True, False, True, True, False, False, False)  # A, D, dt_bias and dt_weight are parameters
+    return Operator(forward, backward, plain, in_batch)
 
 
 def flops(b: int, steps: int, K: int, d: int, N: int) -> int:

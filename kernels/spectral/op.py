@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from ..backend import is_exporting, no_autocast, resolve
+from ..derivatives import Operator, transformed
 from . import fft, reference
 from .resize import TRANSFORMS, check_choice, resize_spectral_weight
 
@@ -51,7 +52,26 @@ def spectral_filter(
         weight = resize_spectral_weight(weight.to(compute), (x.shape[1], x.shape[2]), transform, mode)
         if backend == 'reference' or is_exporting():
             return reference.spectral_filter_reference(x.to(compute), weight, transform)
+        if transformed():
+            return _operator(transform)(x, weight)
         return torch.ops.mmvssm.spectral_filter(x, weight, transform)
+
+
+def _operator(transform: str) -> Operator:
+    """The filter for `derivatives`."""
+    return Operator(
+        forward=lambda x, weight: spectral_filter_op(x, weight, transform),
+        backward=lambda grad, x, weight: spectral_filter_backward_op(grad, x, weight, transform),
+        plain=lambda x, weight: _filter(x, weight, transform),
+        in_batch=(True, False),
+    )
+
+
+def _filter(x: Tensor, weight: Tensor, transform: str) -> Tensor:
+    """The fast path, in operations that torch differentiates; arguments as those of the operator."""
+    forward, inverse = _transforms(weight, *weight.shape[1:], transform)
+    with no_autocast(x):
+        return inverse(forward(x.to(weight.dtype)) * weight.permute(1, 2, 0))
 
 
 def _transforms(like: Tensor, height: int, width: int, transform: str) -> tuple[Callable, Callable]:
@@ -59,7 +79,8 @@ def _transforms(like: Tensor, height: int, width: int, transform: str) -> tuple[
     small = like.device.type == 'cpu' and max(height, width) <= MATMUL_LIMIT[transform]
     if small and (like.dtype == torch.float64 or _products_are_float32()):
         module = reference
-        arguments = transform, _tables(transform, height, width, like.dtype, like.device)
+        tables = reference.tables if transformed() else _tables  # a table made inside a transform belongs to it
+        arguments = transform, tables(transform, height, width, like.dtype, like.device)
     else:
         module, arguments = fft, (transform,)
     return lambda x: module.forward(x, *arguments), lambda x: module.inverse(x, *arguments)
@@ -81,9 +102,7 @@ def spectral_filter_op(x: Tensor, weight: Tensor, transform: str) -> Tensor:
     """x (B, H, W, C), weight (C, H, W) float32 or float64 -> (B, H, W, C) of weight's dtype."""
     if x.numel() == 0:
         return x.new_empty(x.shape, dtype=weight.dtype)
-    forward, inverse = _transforms(weight, *weight.shape[1:], transform)
-    with no_autocast(x):
-        return inverse(forward(x.to(weight.dtype)) * weight.permute(1, 2, 0)).contiguous()
+    return _filter(x, weight, transform).contiguous()
 
 
 @spectral_filter_op.register_fake
@@ -115,10 +134,24 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, grad):
+    if transformed():
+        return *_operator(ctx.transform).gradients(grad, *ctx.saved_tensors), None
     return *spectral_filter_backward_op(grad, *ctx.saved_tensors, ctx.transform), None
 
 
 spectral_filter_op.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _setup_second(ctx, inputs, output) -> None:
+    *tensors, ctx.transform = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _second_gradients(ctx, *cotangents):
+    return *_operator(ctx.transform).second_gradients(cotangents, *ctx.saved_tensors), None
+
+
+spectral_filter_backward_op.register_autograd(_second_gradients, setup_context=_setup_second)
 
 
 @register_flop_formula([torch.ops.mmvssm.spectral_filter, torch.ops.mmvssm.spectral_filter_backward])

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from mmvssm import scans
 from mmvssm.kernels import selective_scan
+from mmvssm.kernels.derivatives import differentiable_twice, transformed
 
 ACTIVATIONS = dict(silu=nn.SiLU, gelu=nn.GELU, relu=nn.ReLU, sigmoid=nn.Sigmoid)
 
@@ -91,6 +92,17 @@ def to_nchw() -> Permute:
 
 def to_nhwc() -> Permute:
     return Permute(0, 2, 3, 1)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v of q (..., M, d), k and v (..., N, d): torch's fused form, with every derivative."""
+    if transformed():
+        return _attention(q, k, v)
+    return differentiable_twice(F.scaled_dot_product_attention(q, k, v), _attention, q, k, v)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(q * q.shape[-1] ** -0.5 @ k.mT, dim=-1) @ v
 
 
 def conv_stem(in_chans: int, dim: int, patch_size: int, norm: bool = True) -> nn.Sequential:

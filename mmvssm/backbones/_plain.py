@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvssm import scans
+from mmvssm.kernels.derivatives import transformed
 
 from ._base import Backbone, check_choice, is_symbolic, own_copy, resolve_indices
 from ._layers import LayerNorm
@@ -83,7 +84,7 @@ class TableResizer:
         self._made: dict[str, tuple] = {}
 
     def __call__(self, name: str, table: Tensor, old: Grid, new: Grid) -> Tensor:
-        if is_symbolic(new[0]) or table.device.type != 'cpu' or type(table.data) is not Tensor:
+        if is_symbolic(new[0]) or table.device.type != 'cpu' or transformed() or type(table.data) is not Tensor:
             return resize_table(table, old, new)
         if tuple(old) == tuple(new) or (table.requires_grad and torch.is_grad_enabled()):
             return resize_table(table, old, new)

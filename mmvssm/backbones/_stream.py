@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 from mmvssm.kernels import selective_scan
+from mmvssm.kernels.derivatives import transformed
 
 from ._base import check_choice, check_int, drop_path_rates, is_symbolic
 from ._layers import LayerNorm, RMSNorm, answer_dtype, inverse_softplus_dt, is_plain
@@ -47,7 +48,7 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool = 
     `reverse` equals flipping the sequence, convolving, and flipping back.
     """
     needs_grad = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    if needs_grad and not torch.jit.is_tracing():  # a traced module can hold no Python function
+    if needs_grad and not (torch.jit.is_tracing() or transformed()):  # these can hold no Python function
         return _CausalConv.apply(x, weight, bias, reverse)
     return _convolve(x, weight, bias, reverse)
 

@@ -20,7 +20,7 @@ from mmvssm.weights import CheckpointError
 from ._base import HierarchicalBackbone, check_choice, drop_path_rates, own_copy
 from ._factory import register_variant
 from ._graph import one_node
-from ._layers import LayerNorm
+from ._layers import LayerNorm, attention
 
 POOLS = ('token', '')
 EPS = 1e-6  # of every LayerNorm but those of the stem and the downsampling
@@ -116,7 +116,7 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, x: Tensor) -> Tensor:
         q, k, v = (self._heads(z) for z in (self.q(query), *self.kv(x).chunk(2, dim=-1)))
-        out = F.scaled_dot_product_attention(q, k, v)
+        out = attention(q, k, v)
         return self.proj(out.transpose(1, 2).flatten(2))
 
     def _heads(self, z: Tensor) -> Tensor:
