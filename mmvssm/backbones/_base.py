@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ._images import check_image
+from ._layers import PatchMerging
 
 torch.fx.wrap('check_image')  # it looks at types and sizes: a node of a graph, not traced
 PATCH_SIZES = (1, 2, 4, 8, 16, 32)  # of the families whose maps halve from stage to stage
@@ -285,23 +286,49 @@ class Backbone(nn.Module):
 class HierarchicalBackbone(Backbone):
     """A stem and stages at strides 4, 8, 16, 32; maps are channels-last (B, H, W, C) between modules.
 
-    A subclass implements `stem(x)`, `run_stage(i, x)`, `downsample(i, x)`, `stage_modules(i)` and, for the
+    A subclass implements `stem(x)`, `run_stage(i, x)`, `downsample(i, x)`, `stage_modules(i)`, `_parts(i)` and, for the
     out-norms, `out_norm(i, x)`; its `classifier` has `norm` and `head`.
     """
 
     output_fmt = 'NHWC'
     num_stages = 4
 
-    def _feature_table(self, dims: Sequence[int], modules: Sequence[str]) -> list[dict]:
-        return [
-            dict(num_chs=dim, reduction=4 * 2**i, module=module) for i, (dim, module) in enumerate(zip(dims, modules))
-        ]
+    def _feature_table(
+        self, dims: Sequence[int], modules: Sequence[str], stem_stride: int = 4, output_stride: int | None = None
+    ) -> list[dict]:
+        """`feature_info`; and stages beyond `output_stride` do not shrink the map, but dilate their convolutions."""
+        strides = [stem_stride * 2**i for i in range(len(dims))]
+        if output_stride is not None:
+            check_int('output_stride', output_stride, strides)
+            for i, stride in enumerate(strides):
+                if stride > output_stride:
+                    self._keep_size(i, stride // output_stride)
+        strides = [min(stride, output_stride or stride) for stride in strides]
+        return [dict(num_chs=c, reduction=r, module=module) for c, r, module in zip(dims, strides, modules)]
+
+    def _keep_size(self, i: int, dilation: int) -> None:
+        """Take the stride out of the way into stage i; its convolutions reach as far over the image as before."""
+        downsampling, blocks = self._parts(i)
+        for module, reach in [(downsampling, dilation // 2), *((block, dilation) for block in blocks)]:
+            for layer in module.modules():
+                if isinstance(layer, nn.Conv2d):
+                    if layer.kernel_size[0] % 2 == 0:
+                        raise ValueError("output_stride needs odd convolutions; allowed: downsample_version 'v1', 'v3'")
+                    layer.stride, layer.dilation = (1, 1), (reach, reach)
+                    layer.padding = tuple(reach * (k // 2) for k in layer.kernel_size)
+                elif isinstance(layer, PatchMerging):
+                    layer.stride, layer.dilation = 1, reach
+
+    def _parts(self, i: int) -> tuple[nn.Module, Sequence[nn.Module]]:
+        """The downsampling into stage i, counted from 1, and the stage's blocks."""
+        raise NotImplementedError
 
     def _least_size(self) -> int:
         """The smallest side that leaves every convolution on the way through the stages a pixel."""
         least = 1
         for conv in reversed([m for m in self.modules() if isinstance(m, nn.Conv2d)]):
-            least = max((least - 1) * conv.stride[0] + conv.kernel_size[0] - 2 * conv.padding[0], 1)
+            reach = conv.dilation[0] * (conv.kernel_size[0] - 1)
+            least = max((least - 1) * conv.stride[0] + reach + 1 - 2 * conv.padding[0], 1)
         return least
 
     def forward_intermediates(

@@ -115,16 +115,26 @@ def conv_stem(in_chans: int, dim: int, patch_size: int, norm: bool = True) -> nn
 
 
 class PatchMerging(nn.Module):
-    """Swin's 2x2 merging, (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), out_dim); odd maps get a zero row or column."""
+    """Swin's 2x2 merging, (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), out_dim); odd maps get a zero row or column.
+
+    With `stride` 1 the map keeps its size, each position merged with those `dilation` below and right of it.
+    """
 
     def __init__(self, dim: int, out_dim: int):
         super().__init__()
         self.norm = LayerNorm(4 * dim)
         self.reduction = nn.Linear(4 * dim, out_dim, bias=False)
+        self.stride, self.dilation = 2, 1
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
-        corners = [x[:, row::2, col::2] for col in (0, 1) for row in (0, 1)]  # the second one is the row offset
+        height, width, step = x.shape[1], x.shape[2], self.dilation
+        places = [(row * step, col * step) for col in (0, 1) for row in (0, 1)]  # the second one is the row offset
+        if self.stride == 2:
+            x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
+            corners = [x[:, row::2, col::2] for row, col in places]
+        else:
+            x = F.pad(x, (0, 0, 0, step, 0, step))
+            corners = [x[:, row : row + height, col : col + width] for row, col in places]
         return self.reduction(self.norm(torch.cat(corners, dim=-1)))
 
 

@@ -171,6 +171,8 @@ class EfficientVMamba(VSSBackbone):
         downsample_version: 'v1' patch merging (as published), 'v2' 2x2 strided convolution.
         patch_size, patch_norm: the stem's convolution, and whether a LayerNorm follows it.
         drop_rate, drop_path_rate, num_classes, in_chans, global_pool: as in timm.
+        output_stride: the largest stride of the maps, such as 16; later stages keep the map's size, their convolutions
+            dilated (the scans as they are). None: as published.
         features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
     """
 
@@ -192,6 +194,7 @@ class EfficientVMamba(VSSBackbone):
         num_classes: int = 1000,
         in_chans: int = 3,
         global_pool: str = 'avg',
+        output_stride: int | None = None,
         features_only: bool = False,
         out_indices: int | Sequence[int] | None = None,
         out_norms: bool = False,
@@ -216,6 +219,7 @@ class EfficientVMamba(VSSBackbone):
             downsamples=[make_downsample(downsample_version, a, b) for a, b in zip(dims[:-1], dims[1:])],
             dims=dims,
             stem_stride=patch_size,
+            output_stride=output_stride,
             out_indices=out_indices,
             global_pool=global_pool,
             drop_rate=drop_rate,

@@ -204,6 +204,8 @@ class Heracles(HierarchicalBackbone):
             arXiv 2104.10858). :meth:`forward_token_labels` gives both heads' outputs for its loss.
         drop_rate, drop_path_rate: before the classifiers; stochastic depth.
         num_classes, in_chans: as in timm; global_pool: 'token' or '' (logits per token).
+        output_stride: the largest stride of the maps, such as 16; later stages keep the map's size, their convolutions
+            dilated. None: as published.
         features_only, out_indices: the dense-prediction form. Maps 0 to 2 are normed in the main path.
         out_norms: norm the last map too (`norm4`, which token labelling trained on these tokens).
     """
@@ -230,6 +232,7 @@ class Heracles(HierarchicalBackbone):
         num_classes: int = 1000,
         in_chans: int = 3,
         global_pool: str = 'token',
+        output_stride: int | None = None,
         features_only: bool = False,
         out_indices: int | Sequence[int] | None = None,
         out_norms: bool = True,
@@ -267,7 +270,8 @@ class Heracles(HierarchicalBackbone):
             self.add_module(f'block{i + 1}', blocks)
             if i < self.num_stages - 1 or self.out_norms or not features_only:
                 self.add_module(f'norm{i + 1}', LayerNorm(dim, eps=EPS))
-        self._finish(self._feature_table(embed_dims, [f'block{i + 1}' for i in range(self.num_stages)]), out_indices)
+        modules = [f'block{i + 1}' for i in range(self.num_stages)]
+        self._finish(self._feature_table(embed_dims, modules, output_stride=output_stride), out_indices)
         if features_only:
             self.head_prefixes = (*self.head_prefixes, *(() if self.out_norms else (f'norm{self.num_stages}.',)))
         else:
@@ -281,6 +285,9 @@ class Heracles(HierarchicalBackbone):
 
     def _stage(self, name: str, i: int) -> nn.Module:
         return getattr(self, f'{name}{i + 1}')
+
+    def _parts(self, i: int) -> tuple[nn.Module, Sequence[nn.Module]]:
+        return self._stage('patch_embed', i), self._stage('block', i)
 
     def _cut(self, num: int) -> None:
         for i in range(num, self.num_stages):

@@ -105,6 +105,8 @@ class LocalVMamba(VSSBackbone):
         dims: widths; an int doubles from stage to stage.
         d_state: states of a channel; ssm_ratio: inner over outer width; dt_rank: 'auto' is ceil(width / 16).
         patch_size, drop_rate, drop_path_rate, num_classes, in_chans, global_pool: as in timm.
+        output_stride: the largest stride of the maps, such as 16; later stages keep the map's size, their convolutions
+            dilated (the scans as they are). None: as published.
         features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
     """
 
@@ -124,6 +126,7 @@ class LocalVMamba(VSSBackbone):
         num_classes: int = 1000,
         in_chans: int = 3,
         global_pool: str = 'avg',
+        output_stride: int | None = None,
         features_only: bool = False,
         out_indices: int | Sequence[int] | None = None,
         out_norms: bool = False,
@@ -145,6 +148,7 @@ class LocalVMamba(VSSBackbone):
             downsamples=[PatchMerging(a, b) for a, b in zip(dims[:-1], dims[1:])],
             dims=dims,
             stem_stride=patch_size,
+            output_stride=output_stride,
             out_indices=out_indices,
             global_pool=global_pool,
             drop_rate=drop_rate,

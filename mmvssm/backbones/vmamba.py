@@ -242,6 +242,7 @@ class VSSBackbone(HierarchicalBackbone):
         downsamples: list[nn.Module],
         dims: list[int],
         stem_stride: int,
+        output_stride: int | None,
         out_indices,
         global_pool: str,
         drop_rate: float,
@@ -249,7 +250,8 @@ class VSSBackbone(HierarchicalBackbone):
         self.patch_embed = stem
         self.num_stages = len(stages)
         self.layers = nn.ModuleList(map(self._make_stage, stages, [*downsamples, nn.Identity()]))
-        table = [dict(num_chs=dim, reduction=stem_stride * 2**i, module=f'layers.{i}') for i, dim in enumerate(dims)]
+        modules = [f'layers.{i}' for i in range(self.num_stages)]
+        table = self._feature_table(dims, modules, stem_stride, output_stride)
         self._finish(table, out_indices)
         if not self.features_only:
             self.classifier = ClassifierHead(dims[-1], self.num_classes, global_pool, drop_rate)
@@ -269,6 +271,9 @@ class VSSBackbone(HierarchicalBackbone):
 
     def _drop_final_norm(self) -> None:
         self.classifier.norm = nn.Identity()
+
+    def _parts(self, i: int) -> tuple[nn.Module, Sequence[nn.Module]]:
+        return self.layers[i - 1][-1], self.layers[i][:-1]
 
     @staticmethod
     def _make_stage(blocks: list[nn.Module], downsample: nn.Module) -> nn.Sequential:
@@ -341,6 +346,8 @@ class VMamba(VSSBackbone):
         patch_norm: LayerNorms in the stem.
         pos_embed: learned embedding of the stem's grid at `img_size`, added by classifiers only (as published).
         num_classes, in_chans, global_pool: as in timm.
+        output_stride: the largest stride of the maps, such as 16; later stages keep the map's size, their convolutions
+            dilated (the scans as they are). None: as published.
         features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
     """
 
@@ -375,6 +382,7 @@ class VMamba(VSSBackbone):
         num_classes: int = 1000,
         in_chans: int = 3,
         global_pool: str = 'avg',
+        output_stride: int | None = None,
         features_only: bool = False,
         out_indices: int | Sequence[int] | None = None,
         out_norms: bool = False,
@@ -421,6 +429,7 @@ class VMamba(VSSBackbone):
             downsamples=[make_downsample(downsample_version, a, b) for a, b in zip(dims[:-1], dims[1:])],
             dims=dims,
             stem_stride=(patch_size // 2) ** 2 if stem_version == 'v2' else patch_size,
+            output_stride=output_stride,
             out_indices=out_indices,
             global_pool=global_pool,
             drop_rate=drop_rate,

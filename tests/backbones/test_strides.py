@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmvssm import create_model
+from mmvssm.backbones import load_weights
 
 ACCEPTED = [
     *(('test_vmamba', dict(patch_size=p)) for p in (2, 4, 8)),
@@ -47,5 +48,46 @@ def test_other_patch_sizes_are_refused(name, value):
 )
 @pytest.mark.parametrize('name', ['test_vil', 'test_vim'])
 def test_other_patches_of_plain_models_are_refused(name, options, message):
+    with torch.device('meta'), pytest.raises(ValueError, match=message):
+        create_model(name, **options)
+
+
+@pytest.mark.parametrize('name', ['test_vmamba', 'test_localvmamba', 'test_efficientvmamba', 'test_heracles'])
+@pytest.mark.parametrize('output_stride', [8, 16])
+def test_output_stride_keeps_the_map(name, output_stride):
+    torch.manual_seed(0)
+    model = create_model(name, features_only=True, output_stride=output_stride).train()
+    plain = create_model(name, features_only=True)
+    load_weights(model, plain.state_dict(), log=False)
+    maps = model(torch.randn(2, 3, 48, 64))
+    strides = [min(stride, output_stride) for stride in (4, 8, 16, 32)]
+    assert [(48 // m.shape[2], 64 // m.shape[3]) for m in maps] == [(s, s) for s in strides]
+    assert model.feature_info.reduction() == strides
+    sum(m.square().mean() for m in maps).backward()
+    assert not [n for n, p in model.named_parameters() if p.grad is None]
+
+
+@pytest.mark.parametrize('stage', ['conv', 'merging'])
+def test_a_downsampling_that_keeps_the_map_holds_the_strided_one(stage):
+    """Every other position of the map, of which it now makes all."""
+    version = dict(conv='v3', merging='v1')[stage]
+    options = dict(features_only=True, downsample_version=version)
+    plain, dense = (create_model('test_vmamba', **options, **o).eval() for o in ({}, dict(output_stride=16)))
+    x = torch.randn(1, 6, 8, 32)
+    with torch.no_grad():
+        dense.layers[2].load_state_dict(plain.layers[2].state_dict())
+        torch.testing.assert_close(dense.downsample(2, x)[:, ::2, ::2], plain.downsample(2, x))
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'message'),
+    [
+        ('test_vmamba', dict(output_stride=12), 'output_stride=12 is not supported; allowed: 4, 8, 16, 32'),
+        ('test_heracles', dict(output_stride='8'), "output_stride='8' is not supported; allowed: 4, 8, 16, 32"),
+        ('test_vmamba', dict(output_stride=16, downsample_version='v2'), "output_stride .* allowed: .*'v1', 'v3'"),
+    ],
+    ids=['no stride', 'text', 'even kernel'],
+)
+def test_other_output_strides_are_refused(name, options, message):
     with torch.device('meta'), pytest.raises(ValueError, match=message):
         create_model(name, **options)

@@ -215,6 +215,30 @@ def test_unet_of_segmentation_models_pytorch_trains(encoder):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize(
+    ('decoder', 'options'),
+    [
+        (smp.Unet, dict(encoder_depth=3, decoder_channels=(32, 16, 16))),
+        (smp.DeepLabV3Plus, dict(encoder_output_stride=16)),
+        (smp.DeepLabV3, dict(encoder_output_stride=8)),
+        (smp.Segformer, {}),
+    ],
+    ids=lambda v: getattr(v, '__name__', ''),
+)
+def test_decoders_leave_no_parameter_of_the_encoder_without_gradient(decoder, options):
+    net = decoder('tu-test_vmamba', encoder_weights=None, classes=2, **options)
+    y = net(torch.randn(2, 3, 64, 64))
+    assert y.shape == (2, 2, 64, 64)
+    y.square().mean().backward()
+    assert not [n for n, p in net.encoder.named_parameters() if p.grad is None]
+
+
+@pytest.mark.parametrize('encoder', ['tu-test_vim', 'tu-test_vil', 'tu-test_localvim'])
+def test_plain_encoders_are_refused_by_its_decoders(encoder):
+    with pytest.raises(ValueError, match='Unsupported model downsampling pattern'):
+        smp.Unet(encoder, encoder_weights=None)
+
+
 @pytest.mark.parametrize('encoder', HIERARCHICAL)
 def test_torchvision_feature_pyramid_trains(encoder):
     body = timm.create_model(encoder, features_only=True)
