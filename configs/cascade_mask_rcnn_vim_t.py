@@ -1,16 +1,18 @@
 """Cascade Mask R-CNN, ViTDet style, with Vim-T, COCO. Published: 45.7 box AP, 39.2 mask AP (quoted, unverified).
 No detector was released.
 
-The released recipe, but for mmdet's losses and its mask head at each stage, padding with 114, and bfloat16 for float16.
-The published run started from older weights with rotary embeddings; mask_rcnn_vim_t.py says which are used here.
+The released recipe, rotary embeddings and the weights of Vim's first release included, but for mmdet's losses and its
+mask head at each stage, padding with 114, and bfloat16 for float16.
 """
 
 _base_ = ['./mask_rcnn_vim_t.py']
+pretrained = 'https://huggingface.co/hustvl/Vim-tiny/resolve/main/vim_tiny_73p1.pth'
 norm_cfg = dict(type='mmvssm.ChannelNorm', eps=1e-6)
 assigner = dict(type='MaxIoUAssigner', match_low_quality=False, ignore_iof_thr=-1)
 sampler = dict(type='RandomSampler', num=512, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True)
 model = dict(
     type='CascadeRCNN',
+    backbone=dict(arch='tiny_rope', init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
     roi_head=dict(
         type='CascadeRoIHead',
         num_stages=3,

@@ -2,6 +2,7 @@
 Published: 35.6 box AP, 33.2 mask AP (paper). No detector was released.
 
 The released config has the depths and neck widths of other models; this one has those of the published weights.
+Its 4 GPUs x 4 images matter to the BatchNorms, which are not synchronised.
 The published totals (11 M, 60 G) are met with all head widths halved (inferred, undocumented), so they are halved here.
 Drop path 0.2 is the paper's, and what the released configs inherit from Swin's.
 """
@@ -27,3 +28,4 @@ model = dict(
     ),
 )
 optim_wrapper = dict(type='AmpOptimWrapper', dtype='bfloat16')
+train_dataloader = dict(batch_size=4)

@@ -26,3 +26,4 @@ model = dict(
     ),
 )
 optim_wrapper = dict(type='AmpOptimWrapper', dtype='bfloat16')
+train_dataloader = dict(batch_size=4)

@@ -1,7 +1,7 @@
 """Mask R-CNN, ViTDet style, with Vim-T, COCO: cascade_mask_rcnn_vim_t.py's recipe with plain heads.
 
-No such detector was published. It starts from the released classification weights, which have no rotary embedding and
-halve the sum of the two directions; mixed precision is bfloat16 (published: float16).
+No such detector was published. It starts from the later and better classification weights, which have no rotary
+embedding and halve the sum of the two directions; mixed precision is bfloat16 (published: float16).
 """
 
 _base_ = ['_base_/mask_rcnn_vitdet.py']

@@ -273,6 +273,7 @@ for _size, _arch, _segmentor, _precision in (('t', 'tiny', 0.1, FLOAT32), ('s', 
 for _size, _arch, _width in (('t', 'tiny', 256), ('s', 'small', 384), ('b', 'base', 512)):
     _start = f'efficientvmamba_{_arch}.in1k'
     _common = MASK_RCNN | FLOAT16 | LAST | backbone(_arch, 0.2, _start)
+    _common['train_dataloader.batch_size'] = 2 if _size == 's' else 4
     _ours = dict(BFLOAT16)
     if _size == 't':
         _halved = 'all head widths halved (inferred, undocumented)'
@@ -397,17 +398,14 @@ VIM_DETECTOR = (
         'optim_wrapper.optimizer.weight_decay': 0.1,
         'optim_wrapper.constructor': 'LayerDecayOptimWrapperConstructor',
         'optim_wrapper.paramwise_cfg': {'layer_decay': 0.837, 'no_decay': ['backbone.pos_embed']},
-        'model.backbone.rope': True,
-        'model.backbone.rope_residual': True,
     }
 )
-NO_ROPE = {
-    'model.backbone.rope': (None, 'rotary embedding'),
-    'model.backbone.rope_residual': (None, 'rotary embedding'),
-}
+ROPE = {'model.backbone.rope': True, 'model.backbone.rope_residual': True, 'model.backbone.divide_out': False}
+NO_ROPE = dict.fromkeys(ROPE, (None, 'rotary embedding'))  # the released weights have none, and halve the sums
 for _size, _arch in (('t', 'tiny'), ('s', 'small')):
     RECIPES[f'mask_rcnn_vim_{_size}'] = Recipe(
         VIM_DETECTOR
+        | ROPE
         | backbone(_arch, 0.1, f'vim_{_arch}')
         | {'model.roi_head.bbox_head.type': 'Shared4Conv1FCBBoxHead'},
         BFLOAT16 | NO_ROPE,
@@ -419,7 +417,7 @@ for _size, _arch in (('t', 'tiny'), ('s', 'small')):
         | backbone(_arch, 0.1, f'vim_{_arch}', out_indices=[5, 11, 17, 23], out_norms=False)
         | {
             'model.backbone.features': 'mixer' if _size == 't' else 'residual',
-            'model.backbone.rope': None if _size == 't' else True,
+            **(ROPE if _size == 's' else {}),
             'model.neck.type': 'mmvssm.RescalePyramid',
             'model.neck.norm_cfg.type': 'SyncBN',
             'model.decode_head.channels': 192 if _size == 't' else 384,
@@ -433,7 +431,7 @@ for _size, _arch in (('t', 'tiny'), ('s', 'small')):
             'train_dataloader.batch_size': 8,
             'auto_scale_lr.base_batch_size': 32,
         },
-        {} if _size == 't' else {'model.backbone.rope': (None, 'rotary embedding')},
+        NO_ROPE if _size == 's' else {},
     )
 _stages = {
     f'model.roi_head.bbox_head.{stage}.{key}': value
@@ -448,7 +446,7 @@ _stages = {
 }
 RECIPES['cascade_mask_rcnn_vim_t'] = Recipe(
     VIM_DETECTOR
-    | backbone('tiny', 0.1, 'vim_tiny')
+    | backbone('tiny_rope', 0.1, 'vim_tiny_rope')
     | _stages
     | {
         'model.type': 'CascadeRCNN',
@@ -456,7 +454,7 @@ RECIPES['cascade_mask_rcnn_vim_t'] = Recipe(
         'model.roi_head.bbox_head.1.bbox_coder.target_stds': [0.05, 0.05, 0.1, 0.1],
         'model.roi_head.bbox_head.2.bbox_coder.target_stds': [0.033, 0.033, 0.067, 0.067],
     },
-    BFLOAT16 | NO_ROPE,
+    BFLOAT16,
 )
 
 # LocalVim: released configs, without figures for detection
