@@ -1,5 +1,6 @@
-"""UperNet with Vanilla-VMamba-S, ADE20K, crops of 640. Published: 50.8 mIoU, 50.8 multi-scale. No segmentor was
-released. The recipe of upernet_vmambav0_s.py, with images a quarter larger in training and in tests.
+"""UperNet with Vanilla-VMamba-S, ADE20K, crops of 640. Published: 50.8 mIoU, 50.8 multi-scale
+(release tag `20240223`, vssmsmall_upernet_4xb4-160k_ade20k-640x640_iter_112000.pth).
+The recipe of upernet_vmambav0_s.py, with images a quarter larger in training and in tests.
 """
 
 _base_ = ['./upernet_vmambav0_s.py']
