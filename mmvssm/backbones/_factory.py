@@ -177,10 +177,15 @@ def load_weights(model: nn.Module, source, *, label_offset: int = 0, log: bool =
         TypeError: the model is none of this project's.
     """
     model = wrapped_backbone(model)
+    if any(name.endswith('_flat_param') for name, _ in model.named_parameters()):
+        raise ValueError(
+            "the model's parameters are sharded; nothing was loaded.\nLoad the weights before sharding it."
+        )
     state = weights.unwrap(source if isinstance(source, dict) else weights.read_checkpoint(source))
     report, converted = _match(model, state, label_offset)
     if not report.ok:
         raise weights.KeyMismatchError(_mismatch_message(model, state, report), report)
+    _check_strides(model, state.options)
     own = _own_tensors(model)
     values = {key: weights.prepare(key, converted[key], own[key]) for key in report.loaded}
     with torch.no_grad():
@@ -189,6 +194,17 @@ def load_weights(model: nn.Module, source, *, label_offset: int = 0, log: bool =
     if log:
         _logger.info('%s: %s', variant_name(model), report.summary())
     return report
+
+
+def _check_strides(model: nn.Module, options: dict) -> None:
+    """Raise a CheckpointError where the file records a size that changes what the same tensors compute."""
+    for field in ('patch_size', 'stride'):
+        recorded, own = options.get(field), getattr(model, field, None)
+        if isinstance(recorded, int) and own is not None and recorded != own:
+            raise weights.CheckpointError(
+                f'the checkpoint is of a model with {field}={recorded}; {variant_name(model)} has {field}={own}.\n'
+                f'Set {field}={recorded}, or give the state dict alone to start from it.'
+            )
 
 
 def wrapped_backbone(model: nn.Module) -> Backbone:
@@ -271,7 +287,8 @@ def _other_classes(model: nn.Module, expected: dict, got: dict[str, Tensor]) -> 
 def _mismatch_message(model: nn.Module, state: dict[str, Tensor], report: weights.KeyReport) -> str:
     names = identify(state)
     looks = f'it looks like {" or ".join(names)}' if names else 'it fits no registered variant'
-    if variant_name(model) in names and not model.features_only:
+    heads = tuple(f'{name}.' for name in (model.classifier_name.partition('.')[0], *model.head_prefixes))
+    if variant_name(model) in names and all(key.startswith(heads) for key in report.missing):
         looks += ', without a classifier: build that with features_only=True'
     wanted = options_for(model, report.unexpected)
     return f'the checkpoint does not fit {variant_name(model)}: {looks}\n{report.summary()}{wanted}'

@@ -42,11 +42,12 @@ class Weights(dict):
     prefix: what was cut off in front of the names ('module.', 'backbone.')
     dropped: names of the entries left out (a detector's neck and heads; entries that are not tensors)
     sources: name -> name in the file
+    options: what the checkpoint records of the model's constructor (ViL's `ctor_kwargs`)
     """
 
-    def __init__(self, tensors=(), wrapper='', prefix='', dropped=(), sources=None):
+    def __init__(self, tensors=(), wrapper='', prefix='', dropped=(), sources=None, options=None):
         super().__init__(tensors)
-        self.wrapper, self.prefix, self.dropped = wrapper, prefix, list(dropped)
+        self.wrapper, self.prefix, self.dropped, self.options = wrapper, prefix, list(dropped), dict(options or {})
         self.sources = dict(sources) if sources is not None else {name: name for name in self}
 
     @property
@@ -76,7 +77,7 @@ def find_weights(obj, prefer_ema='auto'):
     """The state dict in a checkpoint's content, a `Weights` dict under the names of the file; see `unwrap`."""
     if prefer_ema not in ('auto', True, False):
         raise CheckpointError(f"prefer_ema={prefer_ema!r}: give 'auto', True or False.")
-    path = []
+    path, options = [], obj.get('ctor_kwargs') if isinstance(obj, Mapping) else None
     while (key := _wrapper_key(obj, prefer_ema if not path else False)) is not None:
         path.append(key)
         obj = obj[key]
@@ -93,7 +94,7 @@ def find_weights(obj, prefer_ema='auto'):
             tensors[name] = value.detach()
         else:
             dropped.append(str(name))
-    return Weights(tensors, '.'.join(path), '', dropped)
+    return Weights(tensors, '.'.join(path), '', dropped, options=options if isinstance(options, Mapping) else None)
 
 
 def _is_state_dict(obj):
@@ -145,7 +146,7 @@ def _strip(weights, prefer_ema, whole):
         )
     dropped = [*weights.dropped, *(name for name in weights if name not in names)]
     sources = {new: name for name, new in names.items()}
-    return Weights(taken, weights.wrapper, noise + prefix, dropped, sources)
+    return Weights(taken, weights.wrapper, noise + prefix, dropped, sources, weights.options)
 
 
 def plain_name(name):

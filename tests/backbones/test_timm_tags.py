@@ -153,13 +153,19 @@ def test_a_classifier_from_a_detectors_file_says_what_to_build():
         mmvssm.load_weights(mmvssm.create_model(MICRO), backbone)
 
 
+needs_hub = pytest.mark.skipif(
+    not timm.models._hub.has_hf_hub(), reason='timm finds no huggingface_hub that it can use'
+)
+
+
+@needs_hub
 @pytest.mark.parametrize('safe', [True, False], ids=['safetensors', 'torch'])
 @pytest.mark.parametrize('name', ['test_vmamba', 'test_vim'])
 def test_a_hub_folder_gives_back_classes_mean_and_weights(name, safe, tmp_path, monkeypatch):
     options = dict(num_classes=CLASSES) | (dict(rope=True, class_token='first') if name == 'test_vim' else {})
     mine = timm.create_model(name, pretrained_cfg_overlay=dict(mean=(0.1, 0.2, 0.3)), **options)
     arguments = {key: value for key, value in options.items() if key != 'num_classes'}
-    timm.models.save_for_hf(mine, str(tmp_path), model_args=arguments, safe_serialization=safe)
+    timm.models._hub.save_for_hf(mine, str(tmp_path), model_args=arguments, safe_serialization=safe)
 
     def from_folder(repo, filename, **_):
         if not (tmp_path / filename).is_file():
@@ -180,8 +186,9 @@ def test_a_hub_folder_gives_back_classes_mean_and_weights(name, safe, tmp_path, 
         assert not same(timm.create_model(source), mine)
 
 
+@needs_hub
 def test_a_hub_file_of_another_model_is_refused(tmp_path, monkeypatch):
-    timm.models.save_for_hf(timm.create_model(MICRO), str(tmp_path))
+    timm.models._hub.save_for_hf(timm.create_model(MICRO), str(tmp_path))
     torch.save(mmvssm.create_model('test_localvmamba').state_dict(), tmp_path / 'pytorch_model.bin')
     monkeypatch.setattr(timm.models._hub, 'download_from_hf', lambda repo, name, **_: str(tmp_path / name))
     overlay = dict(hf_hub_id='me/mine', hf_hub_filename='pytorch_model.bin')

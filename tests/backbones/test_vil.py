@@ -278,3 +278,11 @@ def test_every_published_variant_is_there():
     ]
     assert {*sizes, 'vil2_tiny', 'vil2_small', 'vil2_base'} <= set(list_models('vil*'))
     assert len(meta_model('vil_tinyplus').xlstm.blocks) == 29
+
+
+def test_a_file_that_records_another_stride_is_refused():
+    content = {'state_dict': micro().state_dict(), 'ctor_kwargs': {'dim': 8, 'patch_size': 16, 'stride': 8}}
+    with pytest.raises(ValueError, match=r'of a model with stride=8; test_vil has stride=16(.|\n)*Set stride=8'):
+        load_weights(micro(), content)
+    assert load_weights(micro(stride=8), content, log=False).ok
+    assert load_weights(micro(), content['state_dict'], log=False).ok

@@ -5,10 +5,12 @@ import re
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS
+from mmengine.runner import Runner, load_checkpoint
 from mmengine.runner import checkpoint as mmengine_checkpoint
-from mmengine.runner import load_checkpoint
 from torch import nn
+from torch.utils.data import DataLoader
 
 import mmvssm.openmmlab  # noqa: F401
 from mmvssm.backbones import create_model
@@ -249,6 +251,42 @@ def test_a_compiled_model_is_loaded_inside():
     state = {name: value + 1 for name, value in net.state_dict().items()}
     load_checkpoint_content(torch.compile(net), {'state_dict': state}['state_dict'])
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+
+class Whole(BaseModel):
+    """A backbone of this project and a head of some number of classes."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.backbone, self.head = create_model('test_vmamba', features_only=True), nn.Linear(2, classes)
+
+    def forward(self, x, mode='tensor'):
+        return x
+
+
+@pytest.mark.parametrize('trains', [False, True], ids=['tests', 'trains'])
+def test_a_run_is_strict_without_asking_but_for_heads_in_fine_tuning(trains, tmp_path):
+    state = Whole(classes=3).state_dict()
+    path = saved({'state_dict': state}, tmp_path)
+    runner = Runner(
+        Whole(classes=5),
+        work_dir=str(tmp_path),
+        train_dataloader=DataLoader([0]),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)),
+        experiment_name=f'loading{id(state)}',
+    )
+    if trains:
+        runner._train_loop = runner.build_train_loop(runner._train_loop)
+        runner.load_checkpoint(path)
+        assert torch.equal(runner.model.backbone.patch_embed[0].weight, state['backbone.patch_embed.0.weight'])
+        assert runner.model.head.weight.shape == (5, 2)
+    else:
+        with pytest.raises(KeyMismatchError, match=r'head\.weight: 3x2 instead of 5x2'):
+            runner.load_checkpoint(path)
+    del state['backbone.patch_embed.0.weight']
+    with pytest.raises(KeyMismatchError, match=r'1 missing \(backbone\.patch_embed\.0\.weight\)'):
+        runner.load_checkpoint(saved({'state_dict': state}, tmp_path))
 
 
 def test_installing_twice_changes_nothing():

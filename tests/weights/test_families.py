@@ -137,3 +137,10 @@ def test_registered_sizes_are_those_of_the_models(checkpoint):
     model = _factory._meta_model(checkpoint.model, **kwargs)
     assert checkpoint.num_params == sum(p.numel() for p in model.parameters())
     assert checkpoint.num_params == weights.Weights(model.state_dict()).num_params
+
+
+def test_a_family_is_recognised_without_a_micro_variant(monkeypatch):
+    state = _factory._meta_model('vil2_tiny', features_only=True).state_dict()
+    full = {name: entry for name, entry in _factory._entrypoints.items() if not name.startswith('test_')}
+    monkeypatch.setattr(_factory, '_entrypoints', full)
+    assert identify(state) == ['vil2_tiny']
