@@ -72,10 +72,12 @@ def accumulate_states(
 ):
     """The state before (after if FROM_END) each chunk, (b * heads, chunks, dim, dim), and its normaliser (.., dim).
 
-    Grid: (tiles of dim x dim, b * heads). The normaliser is the sum of x_t with weights of its own.
+    Grid: b * heads times tiles of dim x dim, the latter fastest, on the one axis that has room for any number of them.
+    The normaliser is the sum of x_t with weights of its own.
     """
-    tile, row = tl.program_id(0), tl.program_id(1).to(tl.int64)
     tiles = tl.cdiv(dim, BZ)
+    area = tl.cdiv(dim, BX) * tiles
+    tile, row = tl.program_id(0) % area, (tl.program_id(0) // area).to(tl.int64)
     dx = (tile // tiles) * BX + tl.arange(0, BX)
     dz = (tile % tiles) * BZ + tl.arange(0, BZ)
     x_ptr += (row // heads) * x_batch + (row % heads) * x_head
@@ -153,20 +155,22 @@ def apply_pairs(
     BX: tl.constexpr,
     BZ: tl.constexpr,
 ):
-    """See the module. Grid: (tiles of BT tokens, tiles of BZ channels, b * heads).
+    """See the module. Grid: b * heads times tiles of BZ channels times tiles of BT tokens, the last fastest.
 
     READERS: rows read, columns are read, else the reverse. KIND: 'output' divides by the normaliser and stores it to
     `sum`; 'shifted' adds b and the normaliser's term, and stores the rows' products with `own`, first without and then
     (`size` times the tiles of channels later) of the pairs of a token with itself; 'plain' does neither.
     M and y exponents are pairs of vectors, `size` numbers apart.
     """
-    row = tl.program_id(2).to(tl.int64)
-    first = tl.program_id(0) * BT
+    columns, blocks = tl.cdiv(dim, BZ), tl.cdiv(length, BT)
+    first = tl.program_id(0) % blocks * BT
+    column = tl.program_id(0) // blocks % columns
+    row = (tl.program_id(0) // (blocks * columns)).to(tl.int64)
     c = first // CHUNK
     p = first + tl.arange(0, BT)
     inside = p < length
     token = token_of(p, length, REVERSE)
-    dz = tl.program_id(1) * BZ + tl.arange(0, BZ)
+    dz = column * BZ + tl.arange(0, BZ)
     batch, head = row // heads, row % heads
     x_ptr += batch * x_batch + head * x_head
     y_ptr += batch * y_batch + head * y_head
@@ -246,16 +250,16 @@ def apply_pairs(
     if KIND == 'output':
         floor = tl.load(floor_ptr + vectors + p, mask=inside, other=1.0)
         out = out / (tl.maximum(tl.abs(normaliser), floor) + eps)[:, None]
-        if tl.program_id(1) == 0:
+        if column == 0:
             tl.store(sum_ptr + vectors + p, normaliser, mask=inside)
     if KIND == 'shifted':
         own_ptr += batch * own_batch + head * own_head
         own = load_tile(own_ptr, token, own_token, inside, dz, dim).to(tl.float32)
-        sums = (row * tl.num_programs(1) + tl.program_id(1)) * length
+        sums = (row * columns + column) * length
         tl.store(sum_ptr + sums + p, tl.sum(own * out, 1), mask=inside)
         z = load_tile(z_ptr, token, z_token, inside, dz, dim).to(tl.float32) * itself[:, None]
         out += z
-        sums += tl.num_programs(1).to(tl.int64) * size
+        sums += columns.to(tl.int64) * size
         tl.store(sum_ptr + sums + p, tl.sum(own * z, 1), mask=inside)
     out_ptr += ((batch * length + token) * heads + head)[:, None] * dim + dz[None, :]
     tl.store(out_ptr, out.to(out_ptr.dtype.element_ty), mask=inside[:, None] & (dz < dim)[None, :])

@@ -89,8 +89,8 @@ class _Call:
         rows = self.batch * self.heads
         state = x.new_empty(rows, self.chunks, self.dim, self.dim, dtype=torch.float32)
         vector = x.new_empty(rows, self.chunks, self.dim, dtype=torch.float32)
-        grid = (triton.cdiv(self.dim, tiles.BX) * triton.cdiv(self.dim, tiles.BZ), rows)
-        accumulate_states[grid](
+        grid = rows * triton.cdiv(self.dim, tiles.BX) * triton.cdiv(self.dim, tiles.BZ)
+        accumulate_states[(grid,)](
             x, z, weight, vector_weight, self.decay, state, vector,
             *x.stride()[:3], *z.stride()[:3], self.length, self.dim, self.heads, self.chunks,
             CHUNK=self.chunk, FROM_END=from_end, REVERSE=self.reverse, **dot_options(self.dtype),
@@ -110,7 +110,7 @@ class _Call:
         planes = (2, rows, columns) if kind == 'shifted' else (1, rows, 1)
         sums = self.floor.new_empty(*planes, self.length)
         state_strides = (1, self.dim) if transposed else (self.dim, 1)
-        apply_pairs[(triton.cdiv(self.length, BT), columns, rows)](
+        apply_pairs[(rows * columns * triton.cdiv(self.length, BT),)](
             x, y, z, own, out, sums, self.M, self.y, scale, shift, edge, edge_shift, self.floor, state, vector,
             *x.stride()[:3], *y.stride()[:3], *z.stride()[:3], *own.stride()[:3], *state_strides,
             rows * self.length, self.length, self.dim, self.heads, self.chunks, self.root, eps,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 import triton
+import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
@@ -31,9 +32,10 @@ _OPTIONS = ('num_warps', 'num_stages')
 
 @dataclass
 class Launch:
-    """One launch: the kernel, its arguments by name, its compile options."""
+    """One launch: the kernel, its grid, its arguments by name, its compile options."""
 
     kernel: JITFunction
+    grid: tuple[int, ...]
     arguments: dict
     options: dict
 
@@ -68,7 +70,7 @@ class _Recorder:
         def launch(*args, **kwargs):
             options = {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs}
             arguments = dict(zip(self.kernel.arg_names, args)) | kwargs
-            self.launches.append(Launch(self.kernel, arguments, options))
+            self.launches.append(Launch(self.kernel, grid, arguments, options))
 
         return launch
 
@@ -103,13 +105,55 @@ def spills(cubin: bytes) -> dict[str, int]:
     return {name: int(stack) + int(local) for name, stack, local in found if int(stack) + int(local)}
 
 
-def compile_all(record: Callable[[], list[Launch]], target: str) -> tuple[int, list[str]]:
-    """Compile what `record()` launches: how many binaries, and which of them spill registers, in words."""
+@triton.jit
+def takes_rows(x_ptr, rows_ptr, d, stride):
+    """What no kernel should do: the row times the stride in 32 bits."""
+    row = tl.load(rows_ptr + tl.program_id(0))
+    tl.store(x_ptr + row * stride + d, 0.0)
+
+
+# Numbers of channels, ranks and states: no product of two of them comes near 2^31.
+SMALL = {'%d', '%R', '%dim', '%state_x', '%state_z'}
+
+
+def narrow_products(ttir: str) -> list[str]:
+    """The 32-bit products inside addresses that a large tensor would make wrap: those with a stride or a length."""
+    large = set(re.findall(r'(%\w+): i(?:32|64)', ttir[ttir.index('tt.func public') :].split('\n')[0])) - SMALL
+    made = {}  # value -> (operation, its operands, its type)
+    for line in ttir.splitlines():
+        if found := re.match(r'\s*(%\w+) = ([\w.]+) (.*?)(?: : (.*?))?(?: loc\(.*)?$', line):
+            name, operation, operands, type_ = found.groups()
+            made[name] = operation, re.findall(r'%\w+', operands), type_ or ''
+
+    def upstream(value: str) -> Iterator[tuple]:
+        """What `value` comes from. A quotient or a remainder of a program's number is no larger than that."""
+        operation, operands, type_ = made.get(value, ('', [], ''))
+        if operation not in ('arith.divsi', 'arith.remsi', 'tt.load'):
+            yield value, operation, operands, type_
+            for operand in operands:
+                yield from upstream(operand)
+
+    return sorted(
+        {
+            f'{name} = {" * ".join(operands)}'
+            for operation, operands, _ in made.values()
+            if operation == 'tt.addptr'
+            for name, operation, operands, type_ in upstream(operands[1])
+            if operation == 'arith.muli' and type_.endswith(('i32', 'i32>'))
+            if all(made.get(operand, ' ')[0] != 'arith.constant' for operand in operands)  # of chunks: tokens
+            if large & {value for operand in operands for value, *_ in upstream(operand)}
+        }
+    )
+
+
+def compile_all(record: Callable[[], list[Launch]], target: str) -> tuple[int, list[str], list[str]]:
+    """Compile what `record()` launches: how many binaries; in words, which of them spill, and their narrow products."""
     launches = distinct(record())
-    bad = []
+    bad, narrow = [], []
     for launch in launches:
         binary = triton.compile(launch.source(), target=TARGETS[target], options=launch.options)
+        narrow += [f'{launch.kernel.__name__}: {words}' for words in narrow_products(binary.asm['ttir'])]
         if 'cubin' in binary.asm and (spilled := spills(binary.asm['cubin'])):
             constants = {k: v for k, v in launch.arguments.items() if isinstance(v, (int, bool, str)) and k.isupper()}
             bad.append(f'{spilled} with {constants} {launch.options}')
-    return len(launches), bad
+    return len(launches), bad, narrow

@@ -3,11 +3,13 @@
 import torch
 
 
-def _scan(N: int, dtype, d: int, R: int | None, merge: bool, shared: bool, deterministic: bool) -> None:
-    """Forward and backward of one scan of 2 x 4,000 tokens in four directions."""
+def _scan(
+    N: int, dtype, d: int, R: int | None, merge: bool, shared: bool, deterministic: bool, batch: int, length: int
+) -> None:
+    """Forward and backward of one scan in four directions."""
     from mmvssm.kernels.selective_scan import triton_op
 
-    b, L, K = 2, 4000, 4
+    b, L, K = batch, length, 4
     empty = {'device': 'meta', 'dtype': dtype}
     x = torch.empty((b, L, d) if shared else (b, L, K, d), **empty)
     rank = R or 0
@@ -28,7 +30,7 @@ def _scan(N: int, dtype, d: int, R: int | None, merge: bool, shared: bool, deter
         torch.use_deterministic_algorithms(False)
 
 
-def record(every_tile: bool, **scan) -> list:
+def record(every_tile: bool, batch: int = 2, length: int = 4000, **scan) -> list:
     """Launches of one scan; with `every_tile` those of all tiles in the lists, else of the ones in use."""
     from mmvssm.kernels.selective_scan import triton_op
 
@@ -41,7 +43,7 @@ def record(every_tile: bool, **scan) -> list:
         for i in range(longest):
             triton_op.TILES = {key: [choices[min(i, len(choices) - 1)]] for key, choices in tiles.items()}
             with recording(triton_op) as recorded:
-                _scan(**scan)
+                _scan(batch=batch, length=length, **scan)
             launches += recorded
     finally:
         triton_op.TILES = tiles
@@ -62,3 +64,4 @@ SLOW = {
         _VMAMBA, N=3, R=None, d=100, shared=False, every_tile=False
     ),
 }
+MANY = dict(_VMAMBA, every_tile=False, batch=70_000, length=40)
