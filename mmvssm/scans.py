@@ -75,6 +75,7 @@ ORDERS: dict[str, Callable[..., Tensor]] = {
     'v': columns,
     **{f'atrous{i}': partial(atrous, lattice=i) for i in range(4)},
 }
+BUILT_IN = frozenset(ORDERS)
 CROSS_SCAN = ('h', 'v', 'h_flip', 'v_flip')
 LOCAL_SCAN = ('h', 'h_flip', 'v', 'v_flip', 'w2', 'w2_flip', 'w7', 'w7_flip')
 ATROUS_SCAN = ('atrous0', 'atrous1', 'atrous2', 'atrous3')
@@ -87,7 +88,7 @@ ALLOWED = (
 def order_function(order: Order) -> Callable[..., Tensor]:
     """The function of an order: itself, or by dotted name, or by a key of `ORDERS` or `wK`, either with `_flip`.
 
-    Those of a short name also take the device that the table is made on.
+    The built-in ones also take the device that the table is made on.
 
     Raises:
         ValueError: no such order.
@@ -103,7 +104,7 @@ def order_function(order: Order) -> Callable[..., Tensor]:
         return function
     else:
         raise ValueError(f'scan order {order!r} is unknown; allowed: {ALLOWED}')
-    return (lambda *args: function(*args).flip(0)) if order != base else function
+    return (lambda *args: torch.as_tensor(function(*args)).flip(0)) if order != base else function
 
 
 def _imported(name: str):
@@ -163,9 +164,10 @@ def table(order: Order, H: int, W: int, device=None) -> Tensor:
     Raises:
         ValueError: a function's result is no order of an (H, W) map.
     """
-    if not callable(order) and '.' not in order:
-        return order_function(order)(H, W, device)
-    index = order_function(order)(H, W)
+    function = order_function(order)
+    if _is_built_in(order):
+        return function(H, W, device)
+    index = function(H, W)
     try:
         index = torch.as_tensor(index)
         problem = _problem(index, H * W)
@@ -177,6 +179,13 @@ def table(order: Order, H: int, W: int, device=None) -> Tensor:
             f'0 to {H * W - 1}, each at most once, and -1 for padding'
         )
     return index.to(device=device, dtype=torch.int32)
+
+
+def _is_built_in(order: Order) -> bool:
+    if not isinstance(order, str):
+        return False
+    base = order.removesuffix('_flip')
+    return base in BUILT_IN or (base not in ORDERS and '.' not in base)  # of the others only windows remain
 
 
 def _problem(index: Tensor, num_tokens: int) -> str | None:
@@ -211,14 +220,14 @@ def build(names: Sequence[Order], H: int, W: int, device=None) -> Orders:
 
 CACHE_BYTES = (
     256 * 2**20
-)  # of index tables, on all devices together; 18 sizes of LocalVMamba-T at 800 x 1336 take 120 MB
+)  # of index tables, on all devices together; 18 sizes of LocalVMamba-T near 800 x 1336 take 95 MB
 
 
 class _Cache:
     """Index tables, for several threads and up to `CACHE_BYTES`; those that were used longest ago go first.
 
-    An entry counts as its tables and 4 kB for what holds them. The keys' functions are told apart by identity, and
-    held, so that none can come back at another's address.
+    An entry counts as its tables and 4 kB for what holds them. Functions, of the user's or behind a name in `ORDERS`,
+    are told apart by identity, and held, so that none can come back at another's address.
     """
 
     def __init__(self):
@@ -233,7 +242,7 @@ class _Cache:
 
     def get(self, orders: tuple[Order, ...], *place) -> Orders | Tensor | None:
         """What was put for `orders` (one or several) at `place`, or None."""
-        key = self._key(orders, place)
+        key = self._key(orders, self._functions(orders), place)
         with self._lock:
             if key not in self._entries:
                 return None
@@ -243,9 +252,11 @@ class _Cache:
     def put(self, value: Orders | Tensor, orders: tuple[Order, ...], *place) -> None:
         tensors = [value] if isinstance(value, Tensor) else [value.index, value.lengths]
         size = 4096 + sum(t.numel() * t.element_size() for t in tensors)
+        functions = self._functions(orders)
+        key = self._key(orders, functions, place)
         with self._lock:
-            self._remove(self._key(orders, place))
-            self._entries[self._key(orders, place)] = value, orders, size
+            self._remove(key)
+            self._entries[key] = value, functions, size
             self.bytes += size
             while self.bytes > CACHE_BYTES:
                 self._remove(next(iter(self._entries)))
@@ -254,8 +265,12 @@ class _Cache:
         self.bytes -= self._entries.pop(key, (None, None, 0))[-1]
 
     @staticmethod
-    def _key(orders: tuple[Order, ...], place: tuple) -> tuple:
-        return tuple(o if isinstance(o, str) else id(o) for o in orders), *place
+    def _functions(orders: tuple[Order, ...]) -> list[Callable | None]:
+        return [ORDERS.get(o.removesuffix('_flip')) if isinstance(o, str) else o for o in orders]
+
+    @staticmethod
+    def _key(orders: tuple[Order, ...], functions: list, place: tuple) -> tuple:
+        return *((o if isinstance(o, str) else None, id(f)) for o, f in zip(orders, functions)), *place
 
 
 _cache = _Cache()
@@ -266,8 +281,9 @@ def orders(names: Sequence[Order], H: int, W: int, device=None, layer=None) -> O
 
     In eager mode the table of each order is made once and remembered, as is their stack, within `CACHE_BYTES`; a
     function is called once for a size and device, and what it returns is checked then. While torch.compile,
-    torch.export or torch.jit.trace trace, tables are made of torch operations (a function is traced along), so that H
-    and W may be symbolic.
+    torch.export or torch.jit.trace trace, tables are made of torch operations, so that H and W may be symbolic. There a
+    function is traced along; where it cannot be, it breaks the graph, or is a constant of one size if it is decorated
+    with torch.compiler.assume_constant_result.
 
     Args:
         layer: an object whose `order_field` says where the orders were given, for errors.

@@ -168,6 +168,13 @@ def test_a_function_is_called_once_for_a_size(cache):
     assert calls == [(3, 5), (5, 3)]
 
 
+def test_a_registered_order_is_like_a_built_in_one(cache, monkeypatch):
+    monkeypatch.setitem(scans.ORDERS, 'own', spiral)
+    assert orders(['own', 'own_flip'], 3, 5).index.tolist() == [spiral(3, 5).tolist(), spiral(3, 5).flip(0).tolist()]
+    monkeypatch.setitem(scans.ORDERS, 'own', lambda H, W: [0])  # as in a notebook: the name means another function now
+    assert orders(['own', 'own_flip'], 3, 5).index.tolist() == [[0], [0]]
+
+
 def test_the_cache_is_bounded_in_bytes(cache, monkeypatch):
     monkeypatch.setattr(scans, 'CACHE_BYTES', 100_000)
     for size in range(2, 60):

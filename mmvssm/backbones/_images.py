@@ -23,7 +23,8 @@ def check_image(x: Tensor, in_chans: int, least_size: int) -> Tensor:
         )  # sizes become constants, which is what the guard is for; torch.jit is deprecated
         x = _checked(x, in_chans, least_size)
         # ONNX files state their sizes themselves
-        return x if torch.onnx.is_in_onnx_export() else _guard()(x, int(x.shape[2]), int(x.shape[3]))
+        in_onnx = getattr(torch.onnx, 'is_in_onnx_export', lambda: False)()
+        return x if in_onnx else _guard()(x, int(x.shape[2]), int(x.shape[3]))
 
 
 def _checked(x: Tensor, in_chans: int, least_size: int) -> Tensor:

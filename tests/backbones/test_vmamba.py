@@ -83,6 +83,8 @@ def test_archived_names_load(tmp_path):
         ('patch_embed.0.', 'patch_embed.proj.'),
         ('patch_embed.2.', 'patch_embed.norm.'),
         ('.op.', '.self_attention.'),
+        ('.downsample.norm.', '.downsample.1.'),
+        ('.downsample.reduction.', '.downsample.2.'),
     ]
 
     def old(key):
@@ -112,3 +114,16 @@ def test_wrong_variant_is_named():
         model = create_model('vmamba_tiny_s1l8')
     with pytest.raises(ValueError, match=r'(?s)does not fit vmamba_tiny_s1l8.*looks like vmamba_tiny_s2l5'):
         load_weights(model, state, log=False)
+
+
+@pytest.mark.parametrize('forward_type', ['v05_noz', 'v05_noz_oncnorm'])
+def test_no_convolution_is_built_in_vain(forward_type, monkeypatch):
+    built, build = [], torch.nn.Conv2d.__init__
+    monkeypatch.setattr(torch.nn.Conv2d, '__init__', lambda self, *a, **k: built.append(self) or build(self, *a, **k))
+    model = micro(forward_type=forward_type)
+    assert len(built) == sum(isinstance(m, torch.nn.Conv2d) for m in model.modules())
+
+
+def test_position_embedding_is_the_classifiers():
+    whole, maps = micro(pos_embed=True), micro(pos_embed=True, features_only=True)
+    assert load_weights(maps, whole.state_dict(), log=False).dropped[:1] == ['pos_embed']
