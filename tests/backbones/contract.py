@@ -15,6 +15,8 @@ from torch import nn
 
 from mmvssm import weights
 from mmvssm.backbones import create_model, load_weights
+from mmvssm.backbones._base import HierarchicalBackbone
+from tests.backbones.contract_layers import LayerContract
 
 
 def meta_model(name: str, **kwargs) -> nn.Module:
@@ -22,7 +24,7 @@ def meta_model(name: str, **kwargs) -> nn.Module:
         return create_model(name, **kwargs)
 
 
-class BackboneContract:
+class BackboneContract(LayerContract):
     """Inherit and set the class attributes.
 
     Attributes:
@@ -173,13 +175,48 @@ class BackboneContract:
         model(self.images()).square().sum().backward()
         assert not [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
 
-    def test_checkpointed_gradients_equal_plain_ones(self):
-        plain, checkpointed = self.classifier().train(), self.classifier().train()
+    def test_checkpointed_training_equals_plain_training(self):
+        """Gradients of two backward passes, BatchNorm's statistics, and the random numbers of drop path and dropout."""
+        plain = self.classifier(drop_path_rate=0.3, drop_rate=0.3).train()
+        checkpointed = copy.deepcopy(plain)
         checkpointed.set_grad_checkpointing(True)
         for model in (plain, checkpointed):
-            model(self.images()).square().sum().backward()
+            torch.manual_seed(2)
+            loss = model(self.images()).square().sum()
+            loss.backward(retain_graph=True)
+            loss.backward()
         for (name, a), b in zip(plain.named_parameters(), checkpointed.parameters()):
             torch.testing.assert_close(a.grad, b.grad, msg=lambda text, name=name: f'{name}: {text}')
+        torch.testing.assert_close(dict(checkpointed.named_buffers()), dict(plain.named_buffers()), rtol=0, atol=0)
+
+    def test_backward_hooks_run_on_every_module(self):
+        for model in (self.classifier(), self.features()):
+            for module in model.modules():
+                module.register_full_backward_hook(lambda module, grad_in, grad_out: None)
+            sum(m.sum() for m in model(self.images())).backward()
+
+    @pytest.mark.parametrize('form', ['maps', 'normed maps', 'tokens', 'features'])
+    def test_what_is_returned_may_be_changed_in_place(self, form):
+        """On an image of the least size, where a map and the network's own memory are easily one."""
+        image = torch.randn(2, 3, *[max(self.least, 4)] * 2)
+        model = self.features(out_norms=form == 'normed maps') if form != 'features' else self.classifier()
+        grads = []
+        for relu in (torch.relu, torch.relu_):
+            model.zero_grad()
+            x = image.clone().requires_grad_()
+            returned = self._returned(model, x, form)
+            memory = [t.untyped_storage().data_ptr() for t in (x, *returned)]
+            assert len(set(memory)) == len(memory)
+            sum(relu(t).square().sum() for t in returned).backward()
+            grads.append([x.grad, *(p.grad for p in model.parameters() if p.grad is not None)])
+        torch.testing.assert_close(grads[1], grads[0])
+
+    def _returned(self, model: nn.Module, x: torch.Tensor, form: str) -> list[torch.Tensor]:
+        if 'maps' in form:
+            return model(x)
+        layout = 'NHWC' if isinstance(model, HierarchicalBackbone) else 'NLC'
+        final, maps = model.forward_intermediates(x, output_fmt=layout)
+        return [final, *maps, model.forward_features(x)]
 
     def test_autocast_keeps_parameters_and_stays_close(self):
         model, x = self.features(), self.images()
@@ -235,6 +272,39 @@ class BackboneContract:
         assert not [n for n, p in model.named_parameters() if n in frozen and p.grad is not None]
         with pytest.raises(ValueError, match='frozen_stages'):
             model.freeze(99)
+
+    def test_frozen_stages_stay_in_evaluation_mode(self):
+        model = self.features(drop_path_rate=0.5)
+        model.freeze(1)
+        for frozen in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            frozen.train()
+            asleep = [module for group in list(frozen.freeze_groups())[:2] for module in group]
+            asleep = [m for module in asleep if isinstance(module, nn.Module) for m in module.modules()]
+            assert asleep
+            assert not any(module.training for module in asleep)
+            assert sum(module.training for module in frozen.modules()) > 0
+
+    def test_thawing_restores_what_freezing_changed(self):
+        model = self.features().train()
+        kept = next(model.parameters()).requires_grad_(False)  # the user's own doing
+        trainable = {n for n, p in model.named_parameters() if p.requires_grad}
+        model.freeze(len(list(model.freeze_groups())) - 1)
+        model.freeze(0)
+        assert sum(p.requires_grad for p in model.parameters()) > 0
+        model.freeze(-1)
+        assert {n for n, p in model.named_parameters() if p.requires_grad} == trainable
+        assert not kept.requires_grad
+        assert all(module.training for module in model.modules())
+
+    def test_timm_passes_its_scripts_default_flags(self):
+        flags = dict.fromkeys(('drop_path_rate', 'drop_block_rate', 'global_pool', 'bn_momentum', 'bn_eps'))
+        timm.create_model(self.micro, num_classes=5, drop_rate=0.0, scriptable=False, checkpoint_path='', **flags)
+
+    def test_dropout_before_the_classifier_acts_in_training_alone(self):
+        model, x = self.classifier(drop_rate=0.9), self.images()
+        with torch.no_grad():
+            torch.testing.assert_close(model(x), self.classifier()(x))
+            assert (model.train()(x) - model(x)).abs().max() > 0
 
     @pytest.mark.parametrize('in_chans', [1, 4])
     def test_other_numbers_of_input_channels(self, in_chans):
