@@ -297,6 +297,8 @@ def _mismatch_message(model: nn.Module, state: dict[str, Tensor], report: weight
 def options_for(model: nn.Module, unexpected: list[str]) -> str:
     """What to set for a model that has the keys which this one has not; '' where that is not known."""
     found = [text for prefix, text in model.key_options.items() if any(key.startswith(prefix) for key in unexpected)]
+    if model.features_only and not model.out_norms and any(key.startswith(model.fresh_prefixes) for key in unexpected):
+        found.append('out_norms=True')
     return f'; such a file wants {", ".join(found)}' if found else ''
 
 

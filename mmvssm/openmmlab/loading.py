@@ -143,9 +143,13 @@ def match_checkpoint(model: nn.Module, content: Mapping) -> tuple[weights.KeyRep
     if backbone is None or more or '.' in path:
         state = {weights.plain_name(name): value for name, value in weights.find_weights(content).items()}
         return weights.sort_keys(own, state, optional=(UNCOUNTED,)), state
-    place = f'{path}.' if path else ''
+    if not path:
+        return _factory._match(backbone, weights.unwrap(content))
+    place = f'{path}.'
     inner, rest = _parts(model, weights.unwrap(content, whole=True), own)
     report, converted = _factory._match(backbone, inner)
+    report.missing += report.expected_missing  # a trained model has its out-norms
+    report.expected_missing = []
     outside = {name: value for name, value in own.items() if not name.startswith(place)}
     report = _joined(place, report, weights.sort_keys(outside, rest, optional=(UNCOUNTED,)))
     return report, {**rest, **{place + name: value for name, value in converted.items()}}

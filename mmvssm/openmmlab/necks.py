@@ -185,6 +185,7 @@ class SimplePyramid(BaseModule):
 # names of the same layers in ViL's training code, in mmsegmentation's Feature2Pyramid, and in mmdetection's ViTDet
 _RENAMES = {
     RescalePyramid: [
+        (r'^(?:postprocessor\.)?processors\.0\.(?=weight|bias)', 'fpn1.0.'),  # of patches of 8
         (r'^(?:postprocessor\.)?processors\.0\.', 'fpn1.'),
         (r'^(?:postprocessor\.)?processors\.1\.', 'fpn2.0.'),
         (r'^upsample_4x\.', 'fpn1.'),

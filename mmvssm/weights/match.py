@@ -135,8 +135,13 @@ def _strip(weights, prefer_ema, whole):
     names = {name: plain_name(name) for name in weights if name not in COUNTERS}
     noise = next((name.removesuffix(new) for name, new in names.items() if name != new and name.endswith(new)), '')
     prefix = split_prefix(names.values(), prefer_ema)
+    within = tuple(other for other in _prefixes(names.values()) if other != prefix and other.startswith(prefix))
     prefix = PART.sub('', prefix) if whole else prefix
-    names = {name: new[len(prefix) :] for name, new in names.items() if new.startswith(prefix)}
+    names = {
+        name: new[len(prefix) :]
+        for name, new in names.items()
+        if new.startswith(prefix) and not (within and new.startswith(within))
+    }
     taken = {new: weights[name] for name, new in names.items()}
     if len(taken) < len(names):
         new = list(names.values())
@@ -154,6 +159,11 @@ def plain_name(name):
     return NOISE.sub('', name)
 
 
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """What stands before patch embeddings, each once."""
+    return list(dict.fromkeys(match[1] for name in names if (match := STEM.match(name))))
+
+
 def split_prefix(names: Iterable[str], prefer_ema='auto') -> str:
     """What stands before the names of the backbone, 'model.backbone.net.': found by its patch embedding.
 
@@ -162,7 +172,7 @@ def split_prefix(names: Iterable[str], prefer_ema='auto') -> str:
     have in common.
     """
     names = list(names)
-    found = list(dict.fromkeys(match[1] for name in names if (match := STEM.match(name))))
+    found = _prefixes(names)
     if len(found) == 2 and len(averaged := [prefix for prefix in found if AVERAGED.search(prefix)]) == 1:
         found = averaged if prefer_ema else [prefix for prefix in found if prefix not in averaged]
     if len(found) > 1:

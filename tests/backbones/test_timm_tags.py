@@ -151,6 +151,8 @@ def test_a_classifier_from_a_detectors_file_says_what_to_build():
     backbone = mmvssm.create_model(MICRO, features_only=True, out_norms=True).state_dict()
     with pytest.raises(weights.KeyMismatchError, match='without a classifier: build that with features_only=True'):
         mmvssm.load_weights(mmvssm.create_model(MICRO), backbone)
+    with pytest.raises(weights.KeyMismatchError, match='such a file wants out_norms=True'):
+        mmvssm.load_weights(mmvssm.create_model(MICRO, features_only=True), backbone)
 
 
 needs_hub = pytest.mark.skipif(

@@ -205,6 +205,13 @@ def test_heads_are_compared_too(detector, what):
         loading.fitting_state(source, {'state_dict': state})
 
 
+def test_a_detectors_file_must_have_its_out_norms(detector):
+    _, source = detector
+    state = {name: value for name, value in source.state_dict().items() if 'outnorm2' not in name}
+    with pytest.raises(KeyMismatchError, match=r'2 missing \(backbone\.outnorm2\.weight, backbone\.outnorm2\.bias\)'):
+        loading.fitting_state(source, {'state_dict': state})
+
+
 def test_heads_of_other_classes_stay_fresh_in_fine_tuning_and_the_backbone_does_not(detector):
     _, source = detector
     key = 'roi_head.bbox_head.fc_cls.weight'
@@ -238,6 +245,13 @@ def test_several_backbones_take_their_own_layout():
 
 def load_checkpoint_content(model, state):
     mmengine_checkpoint.load_state_dict(model, state)
+
+
+def test_a_backbone_alone_takes_its_part_of_a_detectors_file(detector):
+    _, source = detector
+    net = MODELS.build(dict(type='mmvssm.VMamba', arch='test_vmamba'))
+    load_checkpoint_content(net, {'state_dict': source.state_dict()})
+    assert all(torch.equal(value, source.backbone.state_dict()[name]) for name, value in net.state_dict().items())
 
 
 def test_other_models_keep_mmengines_behaviour():

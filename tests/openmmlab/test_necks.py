@@ -96,6 +96,7 @@ def test_every_parameter_gets_a_gradient(neck):
     [
         (RescalePyramid(8), 'backbone.', {}),
         (RescalePyramid(8), 'postprocessor.', {'fpn1.': 'processors.0.', 'fpn2.0.': 'processors.1.'}),
+        (RescalePyramid(8, patch_size=8), 'postprocessor.', {'fpn1.0.': 'processors.0.'}),
         (RescalePyramid(8), 'neck.', {'fpn1.': 'upsample_4x.', 'fpn2.': 'upsample_2x.'}),
         (SimplePyramid(8, 4), 'backbone.', {}),
         (
@@ -123,7 +124,7 @@ def test_every_parameter_gets_a_gradient(neck):
             },
         ),
     ],
-    ids=['vim_seg', 'vil', 'mmseg', 'vim_det', 'mmdet'],
+    ids=['vim_seg', 'vil', 'vil of patches of 8', 'mmseg', 'vim_det', 'mmdet'],
 )
 def test_published_names_are_read(neck, prefix, renames):
     def published(key):

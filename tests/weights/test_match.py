@@ -74,6 +74,9 @@ def test_an_average_beside_the_model_on_demand():
     content = {**add('model.', PLAIN), **add('ema.', AVERAGED)}
     assert torch.equal(weights.unwrap(content, prefer_ema=False)['norm.bias'], PLAIN['norm.bias'])
     assert weights.unwrap(content).dropped == ['model.patch_embed.0.weight', 'model.norm.bias']
+    bare = {**PLAIN, **add('ema.', AVERAGED)}
+    assert list(weights.unwrap(bare, prefer_ema=False)) == list(PLAIN)
+    assert torch.equal(weights.unwrap(bare)['norm.bias'], AVERAGED['norm.bias'])
 
 
 def test_two_models_in_one_file_are_an_error_that_names_them():
