@@ -13,6 +13,8 @@ from timm.models._features import FeatureInfo
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmvssm.kernels.derivatives import transformed
+
 from ._images import check_image
 from ._layers import PatchMerging
 
@@ -213,7 +215,8 @@ class Backbone(nn.Module):
         self.grad_checkpointing = enable
 
     def _run(self, block: nn.Module, *args):
-        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
+        # torch.func has no way to compute again
+        if self.grad_checkpointing and self.training and torch.is_grad_enabled() and not transformed():
             return recompute_later(block, *args)
         return block(*args)
 
