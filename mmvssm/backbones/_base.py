@@ -209,6 +209,11 @@ class Backbone(nn.Module):
         table = self.feature_info.info if self.features_only else self.feature_info
         return tuple(table[i]['num_chs'] for i in self.out_indices)
 
+    def _like_the_stem(self, module: nn.Module) -> nn.Module:
+        """A fresh classifier on the device and in the precision of the first layer, whatever norms are kept in."""
+        first = next(self.parameters())
+        return module.to(first.device, first.dtype)
+
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass instead of storing its activations."""

@@ -223,6 +223,7 @@ class ClassifierHead(nn.Module):
 
     def __init__(self, dim: int, num_classes: int, global_pool: str = 'avg', drop_rate: float = 0.0):
         super().__init__()
+        self.dim = dim
         self.norm = LayerNorm(dim)
         self.drop = nn.Dropout(drop_rate)
         self.head = nn.Identity()
@@ -233,9 +234,7 @@ class ClassifierHead(nn.Module):
             if global_pool not in ('avg', ''):
                 raise ValueError(f"global_pool={global_pool!r} is not supported; allowed: 'avg', ''")
             self.global_pool = global_pool
-        weight = self.norm.weight
-        self.head = nn.Linear(len(weight), num_classes) if num_classes else nn.Identity()
-        self.head.to(weight.device, weight.dtype)
+        self.head = nn.Linear(self.dim, num_classes) if num_classes else nn.Identity()
         init_linear(self.head)
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:

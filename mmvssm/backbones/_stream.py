@@ -426,9 +426,7 @@ class StreamBackbone(PlainBackbone):
             check_choice('global_pool', global_pool, POOLS)
             self.global_pool = global_pool
         self.num_classes = num_classes
-        weight = self.norm_f.weight
-        self.head = nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
-        self.head.to(weight.device, weight.dtype)
+        self.head = self._like_the_stem(nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity())
         self._init_head()
 
     def _init_head(self) -> None:

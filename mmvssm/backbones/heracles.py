@@ -352,9 +352,8 @@ class Heracles(HierarchicalBackbone):
             check_choice('global_pool', global_pool, POOLS)
             self.global_pool = global_pool
         self.num_classes = num_classes
-        like = self.post_network[0].norm1.weight
-        heads = [nn.Linear(self.num_features, num_classes).to(like) for _ in range(2 if num_classes else 0)]
-        for head in heads:
+        heads = [nn.Linear(self.num_features, num_classes) for _ in range(2 if num_classes else 0)]
+        for head in map(self._like_the_stem, heads):
             init_weights(head)
         self.head = heads[0] if heads else nn.Identity()
         self.aux_head = heads[1] if heads and self.token_label else None

@@ -410,15 +410,14 @@ class VisionLSTM(PlainBackbone):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Put a fresh linear layer for `num_classes` (0: none) in place, and a fresh norm where the width changes."""
         old, width = self.head[0], self.head_hidden_size
-        reference = self.patch_embed.proj.weight
         self.num_classes = num_classes
         if global_pool is not None:
             check_choice('global_pool', global_pool, POOLS)
             self.global_pool = global_pool
         self._make_head()
+        self._like_the_stem(self.head)
         if self.head_hidden_size == width:
             self.head[0] = old
-        self.head.to(reference.device, reference.dtype)
 
     def block_groups(self):
         """Pairs of blocks, one for each direction."""

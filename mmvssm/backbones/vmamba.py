@@ -310,6 +310,7 @@ class VSSBackbone(HierarchicalBackbone):
         """Put a fresh linear layer for `num_classes` (0: none) in place."""
         self.num_classes = num_classes
         self.classifier.reset(num_classes, global_pool)
+        self._like_the_stem(self.classifier.head)
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict:

@@ -187,6 +187,7 @@ class LayerContract:
         for module in model.modules() if wide_norms else ():
             if type(module).__name__ in NORMS:
                 module.float()
+        model.reset_classifier(5)
         logits = model(self.images().to(dtype))
         assert logits.dtype == dtype
         (logits.float().square().mean()).backward()
