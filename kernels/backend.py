@@ -214,8 +214,8 @@ def _unless_broken(op: str, backend: str, tensor: Tensor, available: dict[str, s
     return backend
 
 
-def run_or_fall_back(op: str, backend: str, run: Callable[[str], Tensor]) -> Tensor:
-    """run(backend), or run('blocked') with the warning where a kernel cannot be compiled or launched."""
+def run_or_fall_back(op: str, backend: str, run: Callable):
+    """run(backend), or run('blocked') with the warning where its kernel cannot be compiled or launched."""
     try:
         return run(backend)
     except Exception as error:

@@ -99,16 +99,17 @@ class Operator:
     def gradients(self, dy: Tensor, *tensors: Tensor | None) -> Sequence[Tensor | None]:
         """Gradients of `tensors`, inside whatever transforms are at work."""
         if torch.compiler.is_compiling() or forward_mode():
-            return self._plain_gradients(dy, *tensors)
+            return self.plain_gradients(dy, *tensors)
         return _Backward.apply(self, dy, *tensors)
 
     def second_gradients(
         self, cotangents: Sequence[Tensor | None], dy: Tensor, *tensors: Tensor | None
     ) -> Sequence[Tensor | None]:
         """What `gradients(dy, *tensors)` hands back to dy and each of `tensors`."""
-        return pullback(self._plain_gradients, tuple(cotangents), dy, *tensors)
+        return pullback(self.plain_gradients, tuple(cotangents), dy, *tensors)
 
-    def _plain_gradients(self, dy: Tensor, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    def plain_gradients(self, dy: Tensor, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+        """`gradients` without the kernels."""
         return pullback(self.plain, dy, *tensors)
 
 

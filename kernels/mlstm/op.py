@@ -56,7 +56,7 @@ def mlstm(
         ValueError: shapes or dtypes that do not fit together, an unknown backend, or one that cannot run here.
     """
     _check(q, k, v, igate, fgate, chunk_size)
-    gradients = torch.is_grad_enabled() and any(z.requires_grad for z in (q, k, v, igate, fgate))
+    gradients = transformed() or (torch.is_grad_enabled() and any(z.requires_grad for z in (q, k, v, igate, fgate)))
     name = resolve('mlstm', q, backend, {'triton': no_triton(q), 'blocked': '', 'reference': ''}, gradients)
     if name == 'reference':
         with no_autocast(q):
@@ -202,12 +202,14 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _autograd(ctx, dh, _):
-    if transformed():
-        tensors = ctx.saved_tensors[:5]
-        grads = _operator(*ctx.options).gradients(dh, *tensors)
-    else:
-        grads = _mlstm_backward(dh, *ctx.saved_tensors, *ctx.options)
-    return *grads, None, None, None, None
+    *options, backend = ctx.options
+
+    def run(name: str):
+        if transformed():
+            return _operator(*options, name).gradients(dh, *ctx.saved_tensors[:5])
+        return _mlstm_backward(dh, *ctx.saved_tensors, *options, name)
+
+    return *run_or_fall_back('mlstm', backend, run), None, None, None, None
 
 
 _mlstm.register_autograd(_autograd, setup_context=_setup_context)

@@ -72,7 +72,7 @@ def selective_scan(
     _check(x, dt, A, B, C, D, dt_bias, dt_weight, orders)
     tensors = (x, dt, A, B, C, D, dt_bias, dt_weight)
     save = torch.is_grad_enabled() and any(z is not None and z.requires_grad for z in tensors)
-    name = resolve('selective_scan', x, backend, _available(x), save)
+    name = resolve('selective_scan', x, backend, _available(x), save or transformed())
     if orders is None:
         orders = _raster(x.shape[1], A.shape[0], x.device)
     out_dtype = x.dtype if out_dtype is None else out_dtype

@@ -27,7 +27,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from mmvssm.scans import Orders
 
-from ..backend import no_autocast
+from ..backend import COMPILED, no_autocast, run_or_fall_back
 from ..derivatives import Operator, transformed
 from .blocked import selective_scan_blocked
 
@@ -115,11 +115,16 @@ def _backward(ctx, dy, _):
         return (None,) * 15
     carries, *tensors, index, lengths = ctx.saved_tensors
     softplus, merge, _, backend = ctx.options
-    if transformed():
-        grads = scan_operator(Orders(index, lengths, dy.shape[1]), *ctx.options).gradients(dy, *tensors)
-    else:
-        grads = _gradients(dy, carries, tensors, index, lengths, softplus, merge, backend)
-    return *grads, *[None] * 7
+
+    def run(name: str):
+        operator = scan_operator(Orders(index, lengths, dy.shape[1]), *ctx.options)
+        if name not in COMPILED:
+            return operator.plain_gradients(dy, *tensors)
+        if transformed():
+            return operator.gradients(dy, *tensors)
+        return _gradients(dy, carries, tensors, index, lengths, softplus, merge, name)
+
+    return *run_or_fall_back('selective_scan', backend, run), *[None] * 7
 
 
 def _gradients(dy, carries, tensors, *options) -> list[Tensor | None]:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmvssm.kernels import SlowKernelWarning, backend, selective_scan, self_check
+from mmvssm.kernels import SlowKernelWarning, backend, mlstm, selective_scan, self_check
+from mmvssm.kernels.mlstm import blocked, op
 from mmvssm.kernels.selective_scan import check as scan_check
 from mmvssm.kernels.self_check import SelfCheckError
 
@@ -297,6 +298,61 @@ def test_a_launch_that_fails_later_gives_way_for_good(monkeypatch):
     torch.testing.assert_close(y, selective_scan(*inputs(), backend='reference'))
     selective_scan(*inputs())
     assert len(calls) == 1
+
+
+def test_a_backward_launch_that_fails_gives_way(monkeypatch):
+    def fail(*args):
+        raise OSError('ptxas is missing')
+
+    monkeypatch.setenv('MMVSSM_SELF_CHECK', 'off')
+    tensors = inputs(gradients=True)
+    wanted = torch.autograd.grad(selective_scan(*tensors, backend='reference').sum(), tensors)
+    y = selective_scan(*tensors)
+    monkeypatch.setattr(cpu, 'backward', fail)
+    with pytest.warns(SlowKernelWarning, match='ptxas is missing'):
+        grads = torch.autograd.grad(y.sum(), tensors)
+    for found, grad in zip(grads, wanted, strict=True):
+        torch.testing.assert_close(found, grad)
+
+
+def test_mlstm_gives_way_in_both_passes(monkeypatch):
+    """A stand-in for the Triton kernels: the forward pass is theirs, the backward pass fails."""
+    calls = []
+
+    class Module:
+        @staticmethod
+        def chunk_size_for(dim, chosen):
+            return 16
+
+        @staticmethod
+        def forward(*args, **options):
+            calls.append('forward')
+            return blocked.forward(*args, **options)
+
+        @staticmethod
+        def backward(*args, **options):
+            calls.append('backward')
+            raise RuntimeError('Triton Error [CUDA]: device kernel image is invalid')
+
+    monkeypatch.setenv('MMVSSM_SELF_CHECK', 'off')
+    monkeypatch.setenv('TRITON_INTERPRET', '1')
+    monkeypatch.setattr(op, 'import_module', lambda *args: Module)
+    leaves = [torch.rand(s, requires_grad=True) for s in [(1, 5, 2, 4)] * 3 + [(1, 5, 2)] * 2]
+    wanted = torch.autograd.grad(mlstm(*leaves, backend='reference').sum(), leaves)
+    h = mlstm(*leaves, backend='triton')
+    with pytest.warns(SlowKernelWarning, match='image is invalid'):
+        grads = torch.autograd.grad(h.sum(), leaves)
+    mlstm(*leaves, backend='triton')
+    assert calls == ['forward', 'backward']
+    for found, grad in zip(grads, wanted, strict=True):
+        torch.testing.assert_close(found, grad, rtol=1e-4, atol=1e-5)
+
+
+def test_the_first_call_may_be_inside_a_transform(runs):
+    tensors = inputs()
+    grad = torch.func.grad(lambda x: selective_scan(x, *tensors[1:]).sum())(tensors[0])
+    assert runs == [(torch.float32, True)]
+    assert grad.isfinite().all()
 
 
 @pytest.mark.parametrize(
