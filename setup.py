@@ -28,7 +28,7 @@ MM = [
     'onedl-mmsegmentation>=1.4.2',
 ]
 # what OpenMMLab, the continuation or upstream, is used with here
-BESIDE_MM = ['opencv-python-headless>=4.10', 'pycocotools>=2.0.8', 'matplotlib>=3.9.2']
+BESIDE_MM = ['opencv-python-headless>=4.10.0.84', 'pycocotools>=2.0.8', 'matplotlib>=3.9.2']
 DEV = [
     'pytest>=8.3',
     'pytest-xdist>=3.6',

@@ -155,7 +155,9 @@ def layer_orders(field: str, orders, num_layers: int, count: int | None = None) 
 
 def largest(a: int, b: int) -> int:
     """The larger of two sizes, which may be symbols of a trace; torch.jit.trace keeps it as a constant."""
-    return max(int(a), int(b)) if torch.jit.is_tracing() else torch.sym_max(a, b)
+    if torch.jit.is_tracing():
+        return max(int(a), int(b))
+    return max(a, b) if isinstance(a, int) and isinstance(b, int) else torch.sym_max(a, b)
 
 
 def table(order: Order, H: int, W: int, device=None) -> Tensor:

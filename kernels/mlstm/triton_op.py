@@ -38,11 +38,15 @@ def state_tiles(dim: int, dtype: torch.dtype) -> Tiles:
     return Tiles(32, side, side, 4)
 
 
+# Triton 3.2, which comes with torch 2.6, aborts the process when it compiles the wide tiles for Hopper with 8 warps.
+WIDE_WARPS = 4 if triton.__version__.startswith('3.2.') else 8
+
+
 def pair_tiles(dim: int, dtype: torch.dtype) -> Tiles:
     wide = max(16, triton.next_power_of_2(dim))
     if dtype == torch.float32:
         return Tiles(32 if dim > 16 else 16, 16, min(wide, 64), 8 if wide > 32 else 4)
-    return Tiles(64 if dim > 16 else 16, min(wide, 32), min(wide, 128), 4 if wide <= 64 else 8)
+    return Tiles(64 if dim > 16 else 16, min(wide, 32), min(wide, 128), 4 if wide <= 64 else WIDE_WARPS)
 
 
 def dot_options(dtype: torch.dtype) -> dict:

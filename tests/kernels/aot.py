@@ -8,7 +8,7 @@ import contextlib
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,11 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
+
+try:  # Triton 3.2, which comes with torch 2.6
+    from triton.backends.compiler import AttrsDescriptor
+except ImportError:
+    AttrsDescriptor = None
 
 TARGETS = {
     'sm_80': GPUTarget('cuda', 80, 32),
@@ -30,6 +35,28 @@ _POINTERS = {
 _OPTIONS = ('num_warps', 'num_stages')
 
 
+def ast_source(kernel: JITFunction, types: dict[str, str], constants: dict, divisible: Iterable[str] = ()) -> ASTSource:
+    """What Triton compiles: the types of some arguments, the values of the others, and which are multiples of 16."""
+    index = kernel.arg_names.index
+    if AttrsDescriptor is None:
+        signature = {name: types.get(name, 'constexpr') for name in kernel.arg_names}
+        attributes = {(index(name),): [['tt.divisibility', 16]] for name in divisible}
+        return ASTSource(kernel, signature, {(index(name),): value for name, value in constants.items()}, attributes)
+    properties = {'tt.divisibility': [index(name) for name in divisible]}
+    attributes = AttrsDescriptor.from_dict(dict(cls='AttrsDescriptor', arg_properties=properties))
+    return ASTSource(kernel, types, constants, attributes)
+
+
+def ttir(source: ASTSource, target: str, **options) -> tuple[str, dict]:
+    """Triton's own code with the arguments under their names, and everything that it was compiled to."""
+    binary = triton.compile(source, target=TARGETS[target], options=options)
+    names = [name for name in source.fn.arg_names if source.signature.get(name, 'constexpr') != 'constexpr']
+    text = binary.asm['ttir']
+    unnamed = re.findall(r'%arg\d+(?=: )', re.search(r'tt\.func public .*', text)[0])  # Triton 3.2 says %arg0, %arg1
+    given = dict(zip(unnamed, names))
+    return re.sub(r'%arg\d+', lambda found: f'%{given[found[0]]}' if found[0] in given else found[0], text), binary.asm
+
+
 @dataclass
 class Launch:
     """One launch: the kernel, its grid, its arguments by name, its compile options."""
@@ -40,26 +67,26 @@ class Launch:
     options: dict
 
     def source(self) -> ASTSource:
-        signature, constants, attributes = {}, {}, {}
-        for i, parameter in enumerate(self.kernel.params):
+        types, constants, divisible = {}, {}, []
+        for parameter in self.kernel.params:
             name, value = parameter.name, self.arguments[parameter.name]
             plain = parameter.do_not_specialize
             if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1 and not plain):
-                signature[name], constants[(i,)] = 'constexpr', value
+                constants[name] = value
                 continue
             if isinstance(value, torch.Tensor):
-                signature[name] = _POINTERS[value.dtype]
+                types[name] = _POINTERS[value.dtype]
             elif isinstance(value, float):
-                signature[name] = 'fp32'
+                types[name] = 'fp32'
             else:
-                signature[name] = 'i32' if -(2**31) <= value < 2**31 else 'i64'
+                types[name] = 'i32' if -(2**31) <= value < 2**31 else 'i64'
             if isinstance(value, torch.Tensor) or (isinstance(value, int) and value % 16 == 0 and not plain):
-                attributes[(i,)] = [['tt.divisibility', 16]]
-        return ASTSource(self.kernel, signature, constants, attributes)
+                divisible.append(name)
+        return ast_source(self.kernel, types, constants, divisible)
 
     def key(self) -> tuple:
         source = self.source()
-        return (self.kernel.__name__, *map(str, (source.signature, source.constants, source.attrs, self.options)))
+        return self.kernel.__name__, source.hash(), str(self.options)
 
 
 class _Recorder:
@@ -151,9 +178,9 @@ def compile_all(record: Callable[[], list[Launch]], target: str) -> tuple[int, l
     launches = distinct(record())
     bad, narrow = [], []
     for launch in launches:
-        binary = triton.compile(launch.source(), target=TARGETS[target], options=launch.options)
-        narrow += [f'{launch.kernel.__name__}: {words}' for words in narrow_products(binary.asm['ttir'])]
-        if 'cubin' in binary.asm and (spilled := spills(binary.asm['cubin'])):
+        text, compiled = ttir(launch.source(), target, **launch.options)
+        narrow += [f'{launch.kernel.__name__}: {words}' for words in narrow_products(text)]
+        if 'cubin' in compiled and (spilled := spills(compiled['cubin'])):
             constants = {k: v for k, v in launch.arguments.items() if isinstance(v, (int, bool, str)) and k.isupper()}
             bad.append(f'{spilled} with {constants} {launch.options}')
     return len(launches), bad, narrow

@@ -36,14 +36,10 @@ def _grids(operator: str) -> dict[str, set[tuple[int, ...]]]:
 
 def _narrow(stride: str) -> list[str]:
     """Narrow products of a kernel that takes rows by `stride`, in 32 bits."""
-    import triton
-    from triton.compiler import ASTSource
-
     from . import aot
 
-    source = ASTSource(aot.takes_rows, dict(x_ptr='*fp32', rows_ptr='*i32', d='i32', stride='i32'), {})
-    ttir = triton.compile(source, target=aot.TARGETS['sm_90']).asm['ttir']
-    return aot.narrow_products(ttir.replace('%stride', f'%{stride}'))
+    source = aot.ast_source(aot.takes_rows, dict(x_ptr='*fp32', rows_ptr='*i32', d='i32', stride='i32'), {})
+    return aot.narrow_products(aot.ttir(source, 'sm_90')[0].replace('%stride', f'%{stride}'))
 
 
 def _cases():

@@ -45,9 +45,9 @@ def resources(kernel: str, kind: str, readers: bool, dtype: torch.dtype, dim: in
     """Registers and bytes of stack and local memory of a kernel as it is launched, compiled without a GPU."""
     import triton
     from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
 
     from mmvssm.kernels.mlstm import triton_kernels, triton_op
+    from tests.kernels.aot import ast_source
 
     function = getattr(triton_kernels, kernel)
     is_pairs = kernel == 'apply_pairs'
@@ -57,12 +57,8 @@ def resources(kernel: str, kind: str, readers: bool, dtype: torch.dtype, dim: in
         CHUNK=chunk, REVERSE=True, BT=min(tiles.BT, chunk), BX=tiles.BX, BZ=tiles.BZ, **triton_op.dot_options(dtype)
     )
     constants.update(dict(KIND=kind, READERS=readers) if is_pairs else dict(FROM_END=readers))
-    source = ASTSource(
-        function,
-        {name: 'constexpr' if name in constants else _type(name, dtype) for name in function.arg_names},
-        constexprs={(function.arg_names.index(name),): value for name, value in constants.items()},
-        attrs={(i,): [['tt.divisibility', 16]] for i, name in enumerate(function.arg_names) if _is_aligned(name)},
-    )
+    types = {name: _type(name, dtype) for name in function.arg_names if name not in constants}
+    source = ast_source(function, types, constants, filter(_is_aligned, function.arg_names))
     target = GPUTarget('cuda', arch, 32)
     return _usage(triton.compile(source, target=target, options=dict(num_warps=tiles.warps)).asm['cubin'])
 

@@ -334,6 +334,7 @@ def test_exports_to_plain_operations_at_any_length():
         Scan(),
         tuple(Case(length=30, states=2).tensors()),
         dynamic_shapes=(per_token, per_token, None, per_token, per_token, None, None, None),
+        strict=False,
     )
     assert not any('mmvssm' in str(node.target) for node in exported.graph.nodes)
     for L in (40, 100):
