@@ -93,11 +93,10 @@ def load_from_file_or_url(filename: str, map_location=None) -> dict:
 @functools.cache
 def _training_state_types() -> list:
     """What mmengine pickles beside tensors: its log buffers, numpy arrays and numbers."""
-    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
     dtypes = {type(np.dtype(code)) for code in np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?U'}
     functions = [
-        (getattr(multiarray, name), f'numpy.{core}.multiarray.{name}')
-        for name in ('_reconstruct', 'scalar')
+        (example.__reduce__()[0], f'numpy.{core}.multiarray.{name}')
+        for name, example in (('_reconstruct', np.zeros(0)), ('scalar', np.float64(0)))
         for core in ('core', '_core')  # numpy 1 and numpy 2
     ]
     return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *functions, (_statistic, 'builtins.getattr')]
