@@ -104,7 +104,12 @@ def order_function(order: Order) -> Callable[..., Tensor]:
         return function
     else:
         raise ValueError(f'scan order {order!r} is unknown; allowed: {ALLOWED}')
-    return (lambda *args: torch.as_tensor(function(*args)).flip(0)) if order != base else function
+    return (lambda *args: _as_tensor(function(*args)).flip(0)) if order != base else function
+
+
+def _as_tensor(index) -> Tensor:
+    """A tensor itself, wherever it is: torch.as_tensor would bring it to the default device."""
+    return index if isinstance(index, Tensor) else torch.as_tensor(index)
 
 
 def _imported(name: str):
@@ -171,7 +176,7 @@ def table(order: Order, H: int, W: int, device=None) -> Tensor:
         return function(H, W, device)
     index = function(H, W)
     try:
-        index = torch.as_tensor(index)
+        index = _as_tensor(index)
         problem = _problem(index, H * W)
     except (TypeError, ValueError, RuntimeError) as error:
         problem = f'no tensor ({error})'

@@ -144,6 +144,11 @@ def test_a_function_that_returns_no_order_is_an_error(function, message):
         orders(['h', function], 3, 5)
 
 
+@pytest.mark.parametrize('name', [*scans.CROSS_SCAN, *scans.ATROUS_SCAN, 'w3', 'w3_flip', 'atrous1_flip'])
+def test_tables_are_made_where_they_are_wanted(name):
+    assert scans.orders([name], 5, 7, 'meta').index.device.type == 'meta'
+
+
 def test_lists_and_arrays_of_indices_are_orders_too():
     result = orders([lambda H, W: list(range(H * W)), lambda H, W: torch.arange(H * W).numpy()], 2, 3)
     assert result.index.tolist() == [list(range(6))] * 2
