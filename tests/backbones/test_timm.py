@@ -8,6 +8,7 @@ from torchvision.models.detection.backbone_utils import FeaturePyramidNetwork
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from mmvssm import list_models
+from mmvssm.backbones._factory import entrypoint
 
 MICRO = list_models('test_*')
 FULL = [name for name in list_models() if name not in MICRO]
@@ -191,7 +192,13 @@ def test_no_weight_decay_names_exist(name):
     assert model.no_weight_decay() <= names
 
 
-@pytest.mark.parametrize('variant', FULL)
+def one_size_each(variants: list[str]):
+    """The variants as parameters: the last of each family, which is a small one, and the others as slow tests."""
+    first = {entrypoint(name).cls: name for name in variants}.values()
+    return [name if name in first else pytest.param(name, marks=pytest.mark.slow) for name in variants]
+
+
+@pytest.mark.parametrize('variant', one_size_each(FULL))
 def test_full_size_features_on_the_meta_device(variant):
     model = meta_model(variant, features_only=True)
     with torch.no_grad():
