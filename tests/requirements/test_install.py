@@ -234,8 +234,8 @@ def make(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / '.venv').mkdir()
-    command = ['make', '-s', 'PYTHON=true']
-    return lambda *words: subprocess.run([*command, *words], cwd=tmp_path, check=False, capture_output=True).returncode
+    options = dict(cwd=tmp_path, env={'PATH': os.environ['PATH']}, capture_output=True)  # not those of an outer make
+    return lambda *words: subprocess.run(['make', '-s', 'PYTHON=true', *words], check=False, **options).returncode
 
 
 @pytest.mark.parametrize('changed', ['setup.py', 'requirements/lock.txt'])
