@@ -58,6 +58,8 @@ class FlopTerms:
 
     def by_module(self, depth: int = 1) -> dict[str, int]:
         """Path of the module, cut to `depth` names -> multiply-adds in it and below; '' is the model itself."""
+        if type(depth) is not int or depth < 0:
+            raise ValueError(f'depth={depth!r} must be an int, 0 (the whole model) or more')
         return self._grouped(lambda path, name: '.'.join(path.split('.')[:depth]))
 
     def _grouped(self, key: Callable[[str, str], str]) -> dict[str, int]:
@@ -87,6 +89,7 @@ def count_flops(
 
     Raises:
         ValueError: an input_shape other than four positive ints, an unknown `mlstm`, a TorchScript or exported program.
+        TypeError: a model that is no nn.Module, such as a variant's name.
     """
     return flop_terms(model, input_shape, mlstm).total
 
@@ -98,6 +101,8 @@ def flop_terms(
     shape = _checked_shape(input_shape)
     if mlstm not in MLSTM_COUNTS:
         raise ValueError(f'mlstm={mlstm!r} is not known; allowed: {", ".join(MLSTM_COUNTS)}')
+    if not isinstance(model, nn.Module):
+        raise TypeError(f'model={model!r} must be an nn.Module, such as mmvssm.create_model(NAME) gives')
     if _is_program(model):
         raise ValueError(f'{type(model).__name__} is a compiled program; count the model that it was made from')
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):

@@ -216,3 +216,14 @@ def test_as_run_is_what_the_chunks_multiply(length):
     with FlopCounterMode(display=False) as counter:
         blocked.forward(q, k, v, gates, reverse=False, chunk_size=-(-length // chunks), eps=1e-6)
     assert chunkwise_flops(shape) == counter.get_total_flops()
+
+
+def test_a_name_is_no_model():
+    with pytest.raises(TypeError, match=r"model='test_vmamba' must be an nn\.Module"):
+        count_flops('test_vmamba', SHAPE)
+
+
+@pytest.mark.parametrize('depth', ['a', -1, 1.0, None], ids=repr)
+def test_the_depth_of_modules_is_checked(depth):
+    with pytest.raises(ValueError, match=r'depth=.* must be an int, 0 '):
+        flop_terms(nn.Conv2d(3, 4, 1), SHAPE).by_module(depth)

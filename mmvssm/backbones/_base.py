@@ -248,11 +248,11 @@ class Backbone(nn.Module):
         an earlier call froze and this one does not gets its gradients back; -1 freezes nothing.
 
         Raises:
-            ValueError: `num_stages` exceeds the number of stages.
+            ValueError: `num_stages` is no int, or exceeds the number of stages.
         """
         groups = list(self.freeze_groups())
-        if not -1 <= num_stages < len(groups):
-            raise ValueError(f'frozen_stages={num_stages} is out of range; allowed: -1 to {len(groups) - 1}')
+        if type(num_stages) is not int or not -1 <= num_stages < len(groups):
+            raise ValueError(f'frozen_stages={num_stages!r} is out of range; allowed: -1 to {len(groups) - 1}')
         parameters = dict(self.named_parameters())
         for name in self._frozen:
             if name in parameters:

@@ -5,9 +5,11 @@ import difflib
 import functools
 import inspect
 import logging
+import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from fnmatch import fnmatch
 
 import timm
@@ -22,6 +24,7 @@ from ._base import Backbone, HierarchicalBackbone, check_choice
 
 _logger = logging.getLogger('mmvssm')
 _entrypoints: dict[str, Callable] = {}
+NEARLY = 3  # wrong keys at most in a file that is still said to be a variant's
 
 
 def register_variant(cls: type) -> Callable:
@@ -43,6 +46,8 @@ def register_variant(cls: type) -> Callable:
             pretrained_model_args=None,  # timm's, of a hub folder: it gives them as keywords too
             **kwargs,
         ):
+            if pretrained is not None and not isinstance(pretrained, bool):
+                _check_source('pretrained', pretrained, 'a bool, ')
             cfg = resolve_pretrained_cfg(name, pretrained_cfg, dict(pretrained_cfg_overlay or {}))
             model = _build(cls, name, cfg, {**numbers(), **kwargs})
             model._model_args = kwargs  # what timm writes into a hub folder
@@ -139,8 +144,11 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs) -> nn.Modu
 
     Raises:
         ValueError: an unknown name (the message lists near ones), or an argument out of range.
+        TypeError: a name that is no str, a `pretrained` of another type, an unknown argument.
         mmvssm.weights.CheckpointError: weights that cannot be read or belong to another model.
     """
+    if not isinstance(name, str):
+        raise TypeError(f'name={name!r} must be a str, one of mmvssm.list_models()')
     if ':' in name:
         return timm.create_model(name, pretrained=pretrained, **kwargs)
     build = entrypoint(name)
@@ -152,7 +160,10 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs) -> nn.Modu
 def entrypoint(name: str) -> Callable:
     """The entry point of a variant or published checkpoint; a ValueError with suggestions where there is none."""
     variant, dot, _ = name.partition('.')
-    if variant not in _entrypoints or (dot and name not in weights.PUBLISHED):
+    if dot and variant in _entrypoints and name not in weights.PUBLISHED:
+        tags = ', '.join(c.name for c in weights.PUBLISHED.values() if c.model == variant)
+        raise ValueError(f'unknown model {name!r}; of {variant} are published: {tags or "none"}')
+    if variant not in _entrypoints:
         known = [*_entrypoints, *weights.PUBLISHED]
         near = difflib.get_close_matches(name, known, n=4, cutoff=0.4) or list_models()
         raise ValueError(f'unknown model {name!r}; did you mean {", ".join(near)}? (mmvssm.list_models() has all)')
@@ -174,26 +185,50 @@ def load_weights(model: nn.Module, source, *, label_offset: int = 0, log: bool =
         mmvssm.weights.CheckpointError: keys are missing, left over or of a wrong shape (the message names some of
             them and the variant that the file looks like), or values are not finite numbers.
         ValueError: the model is on the meta device, or sharded.
-        TypeError: the model is none of this project's.
+        TypeError: the model is none of this project's, or the source of another type.
+
+    The account goes to the logger 'mmvssm' as information; that a classifier keeps its fresh values, as a warning.
     """
+    _check_source('source', source)
     model = wrapped_backbone(model)
     if any(name.endswith('_flat_param') for name, _ in model.named_parameters()):
         raise ValueError(
             "the model's parameters are sharded; nothing was loaded.\nLoad the weights before sharding it."
         )
-    state = weights.unwrap(source if isinstance(source, dict) else weights.read_checkpoint(source))
-    report, converted = _match(model, state, label_offset)
-    if not report.ok:
-        raise weights.KeyMismatchError(_mismatch_message(model, state, report), report)
-    _check_strides(model, state.options)
+    in_memory = isinstance(source, Mapping)
+    content = source if in_memory else weights.read_checkpoint(source)
     own = _own_tensors(model)
-    values = {key: weights.prepare(key, converted[key], own[key]) for key in report.loaded}
+    with nullcontext() if in_memory else weights.naming(source):
+        state = weights.unwrap(content)
+        report, converted = _match(model, state, label_offset)
+        if not report.ok:
+            raise weights.KeyMismatchError(_mismatch_message(model, state, report), report)
+        _check_strides(model, state.options)
+        values = {key: weights.prepare(key, converted[key], own[key]) for key in report.loaded}
     with torch.no_grad():
         for key, value in values.items():
             own[key].copy_(value)
+    report.dropped += state.dropped
     if log:
         _logger.info('%s: %s', variant_name(model), report.summary())
+        if fresh := [key for key in report.expected_missing if key.rpartition('.')[0] in _classifiers(model)]:
+            classes = len(converted[f'{model.classifier_name}.weight']) + label_offset
+            _logger.warning(
+                '%s: the classifier keeps its fresh values (%s): %s has %d classes, the model %d',
+                *(variant_name(model), ', '.join(fresh), 'the file' if in_memory else source),
+                *(classes, model.num_classes),
+            )
     return report
+
+
+def _check_source(field: str, source, also: str = '') -> None:
+    if not isinstance(source, str | os.PathLike | Mapping):
+        raise TypeError(f"{field}={source!r} must be {also}a checkpoint's path, URL or published name, or a state dict")
+
+
+def _classifiers(model: Backbone) -> tuple[str, ...]:
+    """Names of the linear layers whose size is the number of classes."""
+    return model.classifier_name, *model.extra_classifiers
 
 
 def _check_strides(model: nn.Module, options: dict) -> None:
@@ -228,8 +263,9 @@ def variant_name(model: nn.Module) -> str:
 
 def _match(model: nn.Module, state: dict[str, Tensor], label_offset: int = 0):
     """Translate a state dict to the model's names and sort its keys."""
-    converted = _fit_input(model, _filter_fn(model)(dict(state), model))
-    heads = (model.classifier_name, *model.extra_classifiers)
+    renamed = _filter_fn(model)(dict(state), model)
+    converted = _fit_input(model, renamed)
+    heads = _classifiers(model)
     if label_offset:
         converted = {k: v[label_offset:] if k.rpartition('.')[0] in heads else v for k, v in converted.items()}
     expected = {k: tuple(v.shape) for k, v in _own_tensors(model).items()}
@@ -245,6 +281,9 @@ def _match(model: nn.Module, state: dict[str, Tensor], label_offset: int = 0):
         del converted[name]
     report = weights.sort_keys(expected, converted, droppable=droppable, optional=optional)
     report.dropped += pruned
+    first = f'{model.first_conv}.weight'
+    if first in report.loaded and converted[first] is not renamed[first]:
+        report.adapted.append((first, expected[first], tuple(renamed[first].shape)))
     if pruned:  # a file of the whole model has them all; another variant may well share the stages that are kept
         report.missing += [name for name in model.pruned if name not in pruned]
     return report, converted
@@ -286,7 +325,7 @@ def _other_classes(model: nn.Module, expected: dict, got: dict[str, Tensor]) -> 
 
 def _mismatch_message(model: nn.Module, state: dict[str, Tensor], report: weights.KeyReport) -> str:
     names = identify(state)
-    looks = f'it looks like {" or ".join(names)}' if names else 'it fits no registered variant'
+    looks = f'it {likeness(state, names)}'
     heads = tuple(f'{name}.' for name in (model.classifier_name.partition('.')[0], *model.head_prefixes))
     if variant_name(model) in names and all(key.startswith(heads) for key in report.missing):
         looks += ', without a classifier: build that with features_only=True'
@@ -308,10 +347,28 @@ def identify(state: dict[str, Tensor]) -> list[str]:
     Every variant of the families whose names it has is built on the meta device and compared by names and shapes,
     so this takes a second or two.
     """
+    return [name for name, wrong in _compared(state).items() if not wrong]
+
+
+def likeness(state: dict[str, Tensor], names: list[str]) -> str:
+    """What a bare state dict is, in words: `names` as `identify` has them, else the variants that it nearly fits."""
+    if names:
+        return f'looks like {" or ".join(names)}'
+    compared = _compared(state)
+    fewest = min(compared.values(), key=len, default=())
+    if 0 < len(fewest) <= NEARLY:
+        near = [name for name, wrong in compared.items() if len(wrong) == len(fewest)]
+        return f'is {" or ".join(near)} but for {", ".join(fewest)}'
+    return 'fits no registered variant'
+
+
+def _compared(state: dict[str, Tensor]) -> dict[str, list[str]]:
+    """Variant -> the keys that are wrong if a bare state dict is its own, of the variants that have most of it."""
     shapes = {k: torch.empty(v.shape, device='meta') for k, v in state.items()}
     one_each = {entry.cls: name for name, entry in reversed(_entrypoints.items())}
     candidates = [cls for cls, name in one_each.items() if _same_names(name, shapes)]
-    return [name for name in list_models() if _entrypoints[name].cls in candidates and _fits(name, shapes)]
+    wrong = {name: _wrong_keys(name, shapes) for name in list_models() if _entrypoints[name].cls in candidates}
+    return {name: keys for name, keys in wrong.items() if keys is not None}
 
 
 def _same_names(variant: str, state: dict[str, Tensor]) -> bool:
@@ -324,17 +381,22 @@ def _same_names(variant: str, state: dict[str, Tensor]) -> bool:
     return 3 * len(names & {re.sub(r'\d+', '#', name) for name in model.state_dict()}) > len(names)
 
 
-def _fits(name: str, state: dict[str, Tensor]) -> bool:
+def _wrong_keys(name: str, state: dict[str, Tensor]) -> list[str] | None:
+    """The keys that are wrong in the form of a variant that has fewest of them; None where most of all are."""
+    fewest = None
     for kwargs in ({}, dict(features_only=True), dict(features_only=True, out_norms=True)):
         try:
             report, _ = _match(_meta_model(name, **kwargs), state)
         except (KeyError, RuntimeError, ValueError):  # another family's filter met keys that it does not know
-            return False
-        if report.loaded and report.ok:
-            return True
+            return None
         if 2 * len(report.loaded) < len(state):
-            return False  # another width: the other forms need not be tried
-    return False
+            return fewest  # another width: the other forms need not be tried
+        wrong = [*report.missing, *report.unexpected, *(key for key, *_ in report.mismatched)]
+        if report.loaded and (fewest is None or len(wrong) < len(fewest)):
+            fewest = wrong
+        if not fewest:
+            break
+    return fewest
 
 
 @functools.cache

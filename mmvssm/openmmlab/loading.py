@@ -188,10 +188,13 @@ def _message(model: nn.Module, content: Mapping, report: weights.KeyReport) -> s
         return f'the checkpoint does not fit the model of this config\n{report.summary()}'
     ((path, backbone),) = backbones.items()
     state = weights.unwrap(content)
-    looks = _factory.identify({k: v for k, v in state.items() if not k.startswith(backbone.fresh_prefixes)})
-    what = f'its backbone looks like {" or ".join(looks)}' if looks else 'its backbone fits no registered variant'
+    inner = {k: v for k, v in state.items() if not k.startswith(backbone.fresh_prefixes)}
+    looks = _factory.identify(inner)
+    what = f'its backbone {_factory.likeness(inner, looks)}'
     same_family = looks and isinstance(backbone, _factory.entrypoint(looks[0]).cls)
     if same_family and _factory.variant_name(backbone) not in looks:
         what += f', which is model.backbone.arch={looks[0]}'
+    elif same_family and path and not report.unexpected and all(n.startswith(f'{path}.') for n in report.loaded):
+        what += '; it is a backbone without neck and head: give it as model.backbone.pretrained'
     wanted = _factory.options_for(backbone, [name.removeprefix(f'{path}.') for name in report.unexpected])
     return f'the checkpoint does not fit the model of this config ({what})\n{report.summary()}{wanted}'

@@ -9,6 +9,7 @@ from .errors import (
     KeyMismatchError,
     NotACheckpointError,
     UnsafePickleError,
+    naming,
 )
 from .match import KeyReport, Weights, find_weights, fit, fits, plain_name, sort_keys, split_prefix, unwrap
 from .published import PUBLISHED, Checkpoint, Result, default_checkpoint, evaluation, list_checkpoints, results, state
@@ -38,6 +39,7 @@ __all__ = [
     'fits',
     'list_checkpoints',
     'local_path',
+    'naming',
     'plain_name',
     'prepare',
     'read_checkpoint',

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from .errors import CheckpointError
+from .errors import CheckpointError, naming
 from .inert import Inert
 from .match import Weights, unwrap
 
@@ -32,7 +32,8 @@ def convert(source, target) -> tuple[int, list[str]]:
     from .read import read_checkpoint
 
     content, target = read_checkpoint(source), Path(target)
-    weights = unwrap(content)
+    with naming(source):
+        weights = unwrap(content)
     foreign: list[str] = []
     plain = _plain(content, foreign)
     target.parent.mkdir(parents=True, exist_ok=True)

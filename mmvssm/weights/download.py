@@ -74,10 +74,10 @@ def download(url: str, *, cache_dir=None, sha256: str | None = None, progress: b
     sha256: hexadecimal checksum of the file, where known.
     Raises DownloadError, which says what to do; no incomplete or unreadable file ever stands under the returned name.
     """
-    scheme = urllib.parse.urlsplit(url).scheme.lower()
+    scheme, host, place = _parts(url)
     if scheme == 'file':
-        return local_path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
-    if scheme not in ('http', 'https'):
+        return local_path(urllib.request.url2pathname(place))
+    if scheme not in ('http', 'https') or not host:
         raise DownloadError(f'{url} cannot be downloaded.\nGive an http, https or file URL, or a path.')
     path = cache_path(url, cache_dir)
     if path.is_file():
@@ -108,6 +108,17 @@ def download(url: str, *, cache_dir=None, sha256: str | None = None, progress: b
             f'{part} cannot be written: {reason}.\nFree it, or set TORCH_HOME to another folder.'
         ) from None
     return path
+
+
+def _parts(url: str) -> tuple[str, str, str]:
+    """Scheme, host and path of a URL; no host where none could be asked for it: characters to be quoted, a bad port."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host = (parts.hostname or '').encode('idna').decode()
+        sound = parts.port != 0 and (parts.path + parts.query).isascii() and not re.search(r'[\x00-\x20\x7f]', url)
+    except ValueError:  # brackets left open, a port that is no number, an empty label
+        return '', '', ''
+    return parts.scheme.lower(), host if sound else '', parts.path
 
 
 def fetch_from_hub(get: Callable, repo: str, filename: str | None = None, *, cache_dir=None) -> Path:
@@ -156,16 +167,23 @@ def _complete(url: str, part: Path, progress: bool) -> None:
         except (OSError, http.client.HTTPException, ValueError) as error:
             if getattr(error, 'errno', None) in LOCAL_ERRORS:
                 raise
-            problem = f'broke off: {str(getattr(error, "reason", error)) or type(error).__name__}'
+            how = 'cannot be reached' if isinstance(error, urllib.error.URLError) else 'broke off'
+            problem = f'{how}: {str(getattr(error, "reason", error)) or type(error).__name__}'
         after = part.stat().st_size if part.exists() else 0
         failures = 0 if after > most else failures + 1
         most = max(most, after)  # starting over and over is no progress
         if failures >= RETRIES:
             raise DownloadError(
                 f'{url} {problem[:160]} ({after} bytes so far, {RETRIES} attempts without progress).\n'
-                'Try again later: the download goes on where it stopped.'
+                + _try_again(after, part)
             )
         time.sleep(min(BACKOFF * 2 ** max(failures - 1, 0), 30.0))
+
+
+def _try_again(size: int, part: Path) -> str:
+    if size:
+        return 'Try again later: the download goes on where it stopped.'
+    return f'Check the address and try again later, or fetch it elsewhere and put it at {part.with_suffix("")}.'
 
 
 def _transfer(url: str, part: Path, progress: bool) -> None:

@@ -1,5 +1,8 @@
 """What can be wrong with a checkpoint. A message has two lines at most: what the file is, what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used. The base of every error of this package."""
@@ -27,3 +30,13 @@ class KeyMismatchError(CheckpointError):
 
 class DownloadError(CheckpointError):
     """A file could not be fetched, completely and as announced."""
+
+
+@contextmanager
+def naming(source) -> Iterator[None]:
+    """Puts a file's path, URL or name in front of what is found wrong with its content inside."""
+    try:
+        yield
+    except CheckpointError as error:
+        error.args = (f'{source}: {error}',)
+        raise

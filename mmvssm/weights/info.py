@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from .download import file_digest
-from .errors import CheckpointError
+from .errors import CheckpointError, naming
 from .inert import Inert, tensors_in
 from .match import Weights, unwrap
 from .published import PUBLISHED, Checkpoint
@@ -34,7 +34,8 @@ def describe(path: Path) -> tuple[dict[str, str], Weights]:
     Raises CheckpointError where the file cannot be read or holds no weights.
     """
     content = read_checkpoint(path)
-    weights = unwrap(content)
+    with naming(path):
+        weights = unwrap(content)
     facts = {'file': f'{path} ({_amount(path.stat().st_size, "B")})', 'format': FORMATS[sniff(path)]}
     if weights.wrapper:
         facts['content'] = '\n'.join(f'{key}: {_summary(value)}' for key, value in content.items())
@@ -64,7 +65,9 @@ def verify(path: Path, checkpoint: Checkpoint, identify: Callable[[dict], list[s
     identify: state dict -> names of the variants that it fits (the models are not known here).
     Raises CheckpointError, which says what speaks against it.
     """
-    weights = unwrap(read_checkpoint(path))
+    content = read_checkpoint(path)
+    with naming(path):
+        weights = unwrap(content)
     if checkpoint.sha256 and (found := file_digest(path)) != checkpoint.sha256:
         problem = f'its SHA-256 is {found}, not {checkpoint.sha256}'
     elif checkpoint.model not in (fits := identify(weights)):

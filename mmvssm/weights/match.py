@@ -197,6 +197,7 @@ class KeyReport:
     dropped: list[str] = field(default_factory=list)  # the file has it, the model should not (classifier)
     unexpected: list[str] = field(default_factory=list)  # the file has it, the model does not, and that is an error
     mismatched: list[tuple] = field(default_factory=list)  # (name, shape in the model, shape in the file)
+    adapted: list[tuple] = field(default_factory=list)  # ... of what was loaded, made to fit the model's input
 
     @property
     def ok(self):
@@ -208,7 +209,7 @@ class KeyReport:
         return '' if self.ok else self.summary()
 
     def summary(self):
-        """One line: how many keys of each kind, and the first of the wrong ones."""
+        """One line: how many keys of each kind, and the first of them but for those that were loaded as they are."""
         parts = [f'{len(self.loaded)} loaded']
         for label, names in (('missing', self.missing), ('unexpected', self.unexpected)):
             if names:
@@ -217,6 +218,10 @@ class KeyReport:
             name, want, got = self.mismatched[0]
             more = ', ...' if len(self.mismatched) > 1 else ''
             parts.append(f'{len(self.mismatched)} of a wrong shape ({name}: {_x(got)} instead of {_x(want)}{more})')
+        for label, names in (('dropped', self.dropped), ('kept fresh', self.expected_missing)):
+            if names:
+                parts.append(f'{len(names)} {label} ({_few(names)})')
+        parts += [f'{name} adapted from {_x(got)} to {_x(want)}' for name, want, got in self.adapted]
         return ', '.join(parts)
 
     def __str__(self):

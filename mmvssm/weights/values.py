@@ -37,10 +37,14 @@ def prepare(name: str, value: Tensor, like: Tensor) -> Tensor:
     cast = value.to(like.dtype)
     if like.is_floating_point():
         if not torch.isfinite(cast).all():
-            kind = str(like.dtype).removeprefix('torch.')
-            raise CheckpointError(
-                f'{name} holds NaN or infinity, or more than {kind} can hold.\nAllowed: finite numbers.'
-            )
+            raise CheckpointError(f'{name} holds {_not_finite(value, like.dtype)}.\nAllowed: finite numbers.')
     elif not torch.equal(cast.to(value.dtype), value):
         raise CheckpointError(f'{name} is a counter, but holds {value.flatten()[0].item()}.\nAllowed: whole numbers.')
     return cast
+
+
+def _not_finite(value: Tensor, dtype: torch.dtype) -> str:
+    """What there is in a tensor that is no finite number of a type."""
+    if value.isnan().any():
+        return 'NaN'
+    return 'infinity' if value.isinf().any() else f'more than {str(dtype).removeprefix("torch.")} can hold'

@@ -182,6 +182,15 @@ def test_a_detector_with_another_backbone_is_refused(detector, way, tmp_path):
     assert len(str(error.value).splitlines()) == 2
 
 
+@pytest.mark.parametrize('way', [by_init_detector, by_mmengine])
+def test_a_classifiers_file_is_said_to_lack_neck_and_head(detector, way, tmp_path):
+    cfg, _ = detector
+    path = saved(create_model('test_vmamba', num_classes=10).state_dict(), tmp_path)
+    with pytest.raises(CheckpointError, match=r'without neck and head.*model\.backbone\.pretrained') as error:
+        way(cfg, path)
+    assert len(str(error.value).splitlines()) == 2
+
+
 @pytest.mark.parametrize('way', ['init_model', 'MMSegInferencer'])
 def test_a_segmentor_with_another_backbone_is_refused(segmentors, way, tmp_path):
     import mmseg.apis

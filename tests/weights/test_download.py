@@ -201,7 +201,25 @@ def test_a_server_that_never_answers():
 
 
 def test_nobody_there():
-    fails('http://127.0.0.1:9/x.pth', 'refused')
+    fails('http://127.0.0.1:9/x.pth', r'cannot be reached: .*refused(.|\n)*put it at .*/x-\w+\.pth\.$')
+
+
+def test_a_host_without_an_address(monkeypatch):
+    def unknown(*args, **kwargs):
+        raise socket.gaierror(socket.EAI_NONAME, 'Name or service not known')
+
+    monkeypatch.setattr(socket, 'getaddrinfo', unknown)
+    fails('http://no.such.host/x.pth', 'cannot be reached: .*Name or service not known')
+
+
+@pytest.mark.parametrize(
+    'url',
+    ['http:///x.pth', 'https://', 'http://:80/x.pth', 'http://[::1/x.pth', 'http://a:b/x.pth', 'http://a b/x.pth']
+    + ['http://a..b/x.pth', 'http://a/ü.pth'],
+)
+def test_a_url_without_a_sound_host_fails_at_once(url, monkeypatch):
+    monkeypatch.setattr(downloads, '_complete', None)  # not asked
+    fails(url, 'cannot be downloaded')
 
 
 def test_checksum(server):
