@@ -81,14 +81,17 @@ LOCAL_SCAN = ('h', 'h_flip', 'v', 'v_flip', 'w2', 'w2_flip', 'w7', 'w7_flip')
 ATROUS_SCAN = ('atrous0', 'atrous1', 'atrous2', 'atrous3')
 ALLOWED = (
     f'{", ".join(ORDERS)}, wK (windows of K x K), each also with _flip, '
-    'or a function (H, W) -> indices, itself or by its dotted name'
+    'or a function (H, W) -> (S,) integers, itself or by its dotted name'
 )
 
 
-def order_function(order: Order) -> Callable[..., Tensor]:
+def order_function(order: Order, field: str = '') -> Callable[..., Tensor]:
     """The function of an order: itself, or by dotted name, or by a key of `ORDERS` or `wK`, either with `_flip`.
 
     The built-in ones also take the device that the table is made on.
+
+    Args:
+        field: where the order was given, for errors.
 
     Raises:
         ValueError: no such order.
@@ -100,10 +103,10 @@ def order_function(order: Order) -> Callable[..., Tensor]:
         function = ORDERS[base]
     elif base[:1] == 'w' and base[1:].isdecimal() and int(base[1:]) > 0:
         function = partial(windows, size=int(base[1:]))
-    elif '.' in base and callable(function := _imported(order)):
-        return function
+    elif '.' in base:
+        return _imported(order, field)
     else:
-        raise ValueError(f'scan order {order!r} is unknown; allowed: {ALLOWED}')
+        raise _error(field, order, f'is unknown; allowed: {ALLOWED}')
     return (lambda *args: _as_tensor(function(*args)).flip(0)) if order != base else function
 
 
@@ -112,33 +115,41 @@ def _as_tensor(index) -> Tensor:
     return index if isinstance(index, Tensor) else torch.as_tensor(index)
 
 
-def _imported(name: str):
+def _imported(name: str, field: str) -> Callable[[int, int], Tensor]:
     try:
-        return pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError):
-        return None
+        function = pkgutil.resolve_name(name)
+    except Exception as error:  # the module runs as it is imported
+        reason = f'could not be imported ({type(error).__name__}: {error})'
+        raise _error(field, name, f'{reason}; allowed: {ALLOWED}') from error
+    if not callable(function):
+        raise _error(field, name, f'is a {type(function).__name__}, no function; allowed: {ALLOWED}')
+    return function
+
+
+def _error(field: str, order: Order, problem: str) -> ValueError:
+    return ValueError(f'{field}: scan order {order!r} {problem}' if field else f'scan order {order!r} {problem}')
 
 
 def check_orders(field: str, orders, count: int | None = None) -> tuple[Order, ...]:
     """A list of orders, as a tuple; `count` is how many there must be.
 
     Raises:
-        ValueError: not a list, another number, or no such order; it names the field and what is allowed.
+        ValueError: not a list, another number, or no such order; it names the field, the place in the list and what is
+            allowed.
     """
-    wanted = 'at least one scan order' if count is None else f'{count} scan orders'
-    if (
-        isinstance(orders, str)
-        or not isinstance(orders, Sequence)
-        or len(orders) == 0
-        or count not in (None, len(orders))
-    ):
-        raise ValueError(f'{field}={orders!r} must be a list of {wanted}; allowed: {ALLOWED}')
-    for order in orders:
-        try:
-            order_function(order)
-        except ValueError as error:
-            raise ValueError(f'{field}: {error}') from None
+    if not _is_list(orders) or count not in (None, len(orders)):
+        raise ValueError(f'{field}={orders!r} must be a list of {_wanted(count)}; allowed: {ALLOWED}')
+    for place, order in enumerate(orders):
+        order_function(order, f'{field}[{place}]')
     return tuple(orders)
+
+
+def _is_list(orders) -> bool:
+    return isinstance(orders, Sequence) and not isinstance(orders, str) and len(orders) > 0
+
+
+def _wanted(count: int | None) -> str:
+    return 'at least one scan order' if count is None else f'{count} scan orders'
 
 
 def layer_orders(field: str, orders, num_layers: int, count: int | None = None) -> list[tuple[Order, ...] | None]:
@@ -149,10 +160,13 @@ def layer_orders(field: str, orders, num_layers: int, count: int | None = None) 
     """
     if orders is None:
         return [None] * num_layers
-    if isinstance(orders, Sequence) and orders and all(isinstance(o, str) or callable(o) for o in orders):
+    if not _is_list(orders):
+        raise ValueError(
+            f'{field}={orders!r} must be a list of {_wanted(count)}, or one such list (or None) for each of the '
+            f"model's {num_layers} layers; allowed: {ALLOWED}"
+        )
+    if all(isinstance(o, str) or not isinstance(o, Sequence | None) for o in orders):
         return [check_orders(field, orders, count)] * num_layers
-    if isinstance(orders, str) or not isinstance(orders, Sequence):
-        raise ValueError(f'{field}={orders!r} must be a list of scan orders, or one for each of {num_layers} layers')
     if len(orders) != num_layers:
         raise ValueError(f'{field} has {len(orders)} layers, the model {num_layers}')
     return [None if own is None else check_orders(f'{field}[{i}]', own, count) for i, own in enumerate(orders)]
@@ -165,27 +179,42 @@ def largest(a: int, b: int) -> int:
     return max(a, b) if isinstance(a, int) and isinstance(b, int) else torch.sym_max(a, b)
 
 
-def table(order: Order, H: int, W: int, device=None) -> Tensor:
+def table(order: Order, H: int, W: int, device=None, field: str = '') -> Tensor:
     """The (S,) int32 index table of one order on `device`.
 
+    Args:
+        field: where the order was given, for errors.
+
     Raises:
-        ValueError: a function's result is no order of an (H, W) map.
+        ValueError: a function fails, or its result is no order of an (H, W) map.
     """
-    function = order_function(order)
+    function = order_function(order, field)
     if _is_built_in(order):
         return function(H, W, device)
-    index = function(H, W)
+    index = _call(function, H, W, order, field)
     try:
         index = _as_tensor(index)
         problem = _problem(index, H * W)
     except (TypeError, ValueError, RuntimeError) as error:
         problem = f'no tensor ({error})'
     if problem is not None:
-        raise ValueError(
-            f'scan order {order!r} gives {problem} for a map of {H} x {W}; allowed: (S,) integers, the tokens '
-            f'0 to {H * W - 1}, each at most once, and -1 for padding'
-        )
+        raise _error(field, order, f'gives {problem} for a map of {H} x {W}; allowed: {_allowed_result(H, W)}')
     return index.to(device=device, dtype=torch.int32)
+
+
+def _call(function: Callable, H: int, W: int, order: Order, field: str):
+    if torch.compiler.is_compiling():  # there a function may break the graph, which no `try` may hold
+        return function(H, W)
+    try:
+        return function(H, W)
+    except Exception as error:
+        problem = f'fails on a map of {H} x {W} ({type(error).__name__}: {error})'
+        allowed = f'a function (H, W) -> {_allowed_result(H, W)}'
+        raise _error(field, order, f'{problem}; allowed: {allowed}') from error
+
+
+def _allowed_result(H: int, W: int) -> str:
+    return f'(S,) integers, the tokens 0 to {H * W - 1}, each at most once, and -1 for padding'
 
 
 def _is_built_in(order: Order) -> bool:
@@ -220,9 +249,13 @@ def _stack(each: Sequence[Tensor], num_tokens: int) -> Orders:
     return Orders(index, torch.stack(lengths), num_tokens)
 
 
-def build(names: Sequence[Order], H: int, W: int, device=None) -> Orders:
+def build(names: Sequence[Order], H: int, W: int, device=None, layer=None) -> Orders:
     """`orders` without the cache."""
-    return _stack([table(name, H, W, device) for name in names], H * W)
+    return _stack([table(name, H, W, device, _place(layer, k)) for k, name in enumerate(names)], H * W)
+
+
+def _place(layer, k: int) -> str:
+    return '' if layer is None else f'{layer.order_field}[{k}]'
 
 
 CACHE_BYTES = (
@@ -293,33 +326,33 @@ def orders(names: Sequence[Order], H: int, W: int, device=None, layer=None) -> O
     with torch.compiler.assume_constant_result.
 
     Args:
-        layer: an object whose `order_field` says where the orders were given, for errors.
+        layer: an object whose `order_field` says where the orders were given, for errors (but not while compiling,
+            where each layer would be a graph of its own for it).
 
     Raises:
-        ValueError: no such order, or a function that returns no order.
+        ValueError: no such order, or a function that fails or returns no order.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling():
         return build(names, H, W, device)
+    if torch.jit.is_tracing():
+        return build(names, H, W, device, layer)
     with torch.inference_mode(False), torch._C._DisableFuncTorch():  # tables outlive that mode and any transform
         probe = torch.empty(0, device=device)
         if type(probe) is not Tensor:  # under a fake-tensor or similar mode; such tables must not outlive it
-            return build(names, H, W, device)
+            return build(names, H, W, device, layer)
         names, device = tuple(names), probe.device
         found = _cache.get(names, 'stack', H, W, device)
         if found is None:
-            found = _stack([_remembered(name, H, W, device, layer) for name in names], H * W)
+            found = _stack([_remembered(name, H, W, device, _place(layer, k)) for k, name in enumerate(names)], H * W)
             _cache.put(found, names, 'stack', H, W, device)
         return found
 
 
-def _remembered(name: Order, H: int, W: int, device, layer) -> Tensor:
+def _remembered(name: Order, H: int, W: int, device, field: str) -> Tensor:
     found = _cache.get((name,), H, W, device)
     if found is None:
-        try:
-            with torch.device('cpu'):  # where a function may make its table; its default device need not be ours
-                found = table(name, H, W, device)
-        except ValueError as error:
-            raise ValueError(f'{layer.order_field}: {error}' if layer is not None else str(error)) from error
+        with torch.device('cpu'):  # where a function may make its table; its default device need not be ours
+            found = table(name, H, W, device, field)
         _cache.put(found, (name,), H, W, device)
     return found
 

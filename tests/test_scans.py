@@ -144,6 +144,39 @@ def test_a_function_that_returns_no_order_is_an_error(function, message):
         orders(['h', function], 3, 5)
 
 
+@pytest.mark.parametrize(
+    ('order', 'reason'),
+    [
+        (lambda tokens: tokens, TypeError),
+        (lambda H, W: H // 0, ZeroDivisionError),
+        ('os.path.join', TypeError),
+    ],
+    ids=['arity', 'raises', 'dotted name'],
+)
+def test_a_function_that_fails_says_why_and_what_is_allowed(order, reason):
+    message = rf'scan order .* fails on a map of 3 x 5 \({reason.__name__}: .*\(H, W\) -> \(S,\) integers'
+    with pytest.raises(ValueError, match=message) as error:
+        orders(['h', order], 3, 5)
+    assert isinstance(error.value.__cause__, reason)
+
+
+@pytest.mark.parametrize(
+    ('name', 'problem'),
+    [
+        ('nopkg.fn', "could not be imported .*No module named 'nopkg'"),
+        ('os.nothing', "could not be imported .*no attribute 'nothing'"),
+        ('my_failing_orders.order', r'could not be imported \(ZeroDivisionError'),
+        ('math.pi', 'is a float, no function'),
+    ],
+    ids=['module', 'attribute', 'module that fails', 'no function'],
+)
+def test_a_dotted_name_that_is_no_function_says_why(name, problem, tmp_path, monkeypatch):
+    (tmp_path / 'my_failing_orders.py').write_text('1 / 0')
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=f"field.0.: scan order '{name}' {problem}.*; allowed: h, v"):
+        scans.check_orders('field', [name])
+
+
 @pytest.mark.parametrize('name', [*scans.CROSS_SCAN, *scans.ATROUS_SCAN, 'w3', 'w3_flip', 'atrous1_flip'])
 def test_tables_are_made_where_they_are_wanted(name):
     assert scans.orders([name], 5, 7, 'meta').index.device.type == 'meta'

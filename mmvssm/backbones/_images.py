@@ -6,6 +6,9 @@ import warnings
 import torch
 from torch import Tensor
 
+# Under torch.jit.trace our sizes do become constants: the program is held to the traced size, see `check_image`.
+warnings.filterwarnings('ignore', category=torch.jit.TracerWarning, module=r'mmvssm\.')
+
 
 def check_image(x: Tensor, in_chans: int, least_size: int) -> Tensor:
     """The image itself. Its batch may be empty; its values are not looked at.

@@ -1,7 +1,8 @@
 """Fetching a checkpoint: resumed where it broke off, checked, and in place only when it is complete.
 
 Files land in torch's cache (`$TORCH_HOME/hub/checkpoints`), those of huggingface.co in huggingface_hub's (`$HF_HOME`).
-Proxies are taken from the usual environment variables. `MMVSSM_OFFLINE=1` or `HF_HUB_OFFLINE=1` forbids downloads.
+Proxies are taken from the usual environment variables. `MMVSSM_OFFLINE=1` or `HF_HUB_OFFLINE=1` forbids downloads, as
+any other value does but 0, false, no, off and none at all.
 """
 
 import errno
@@ -38,7 +39,7 @@ HUB_FILE = re.compile(r'https://(?:huggingface\.co|hf\.co)/([^/]+/[^/]+)/resolve
 def offline() -> str:
     """The name of the environment variable that forbids downloads; empty where none does."""
     names = ('MMVSSM_OFFLINE', 'HF_HUB_OFFLINE')
-    return next((name for name in names if os.environ.get(name, '').lower() in ('1', 'true', 'yes', 'on')), '')
+    return next((name for name in names if os.environ.get(name, '').lower() not in ('', '0', 'false', 'no', 'off')), '')
 
 
 def cache_path(url: str, cache_dir=None) -> Path:

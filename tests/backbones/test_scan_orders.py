@@ -125,18 +125,24 @@ def test_compiled_with_a_function(image):
     ('change', 'message'),
     [
         (lambda orders, n: [orders] * (n + 1), r'{field} has \d layers, the model \d'),
-        (lambda orders, n: [orders] * (n - 1) + [[*orders[1:], 'x']], r"{field}\[{last}\]: scan order 'x' is unknown"),
-        (lambda orders, n: [orders] * (n - 1) + [[*orders[1:], 7]], r'{field}\[{last}\]: scan order 7 is unknown'),
+        (lambda orders, n: [orders] * (n - 1) + [[*orders[1:], 'x']], r"{field}\[{last}\]\[{end}\]: scan order 'x' is unknown"),
+        (lambda orders, n: [orders] * (n - 1) + [[*orders[1:], 7]], r'{field}\[{last}\]\[{end}\]: scan order 7 is unknown'),
+        (lambda orders, n: [*orders[1:], 7], r'{field}\[{end}\]: scan order 7 is unknown'),
         (lambda orders, n: [[]] + [orders] * (n - 1), r'{field}\[0\]=\[\] must be a list of'),
         (lambda orders, n: ['h'] + [orders] * (n - 1), r"{field}\[0\]='h' must be a list of"),
-        (lambda orders, n: [*orders[1:], 'torch.nowhere'], r"{field}: scan order 'torch.nowhere' is unknown"),
-        (lambda orders, n: 'h', r"{field}='h' must be a list"),
+        (
+            lambda orders, n: [*orders[1:], 'torch.nowhere'],
+            r"{field}\[{end}\]: scan order 'torch.nowhere' could not be imported .*no attribute 'nowhere'",
+        ),
+        (lambda orders, n: 'h', r"{field}='h' must be a list of .*, or one such list \(or None\) for each"),
+        (lambda orders, n: [], r'{field}=\[\] must be a list of .* allowed: h, v,'),
     ],
-    ids=['layers', 'name', 'number', 'none', 'bare name', 'dotted name', 'no list'],
+    ids=['layers', 'name', 'number', 'number in one list', 'none', 'bare name', 'dotted name', 'no list', 'empty'],
 )
 def test_wrong_lists_name_the_layer_and_what_is_allowed(family, change, message):
     name, field, layers, count = family
-    with torch.device('meta'), pytest.raises(ValueError, match=message.format(field=field, last=layers - 1)):
+    message = message.format(field=field, last=layers - 1, end=count - 1)
+    with torch.device('meta'), pytest.raises(ValueError, match=message):
         create_model(name, **{field: change(['h'] * count, layers)})
 
 
@@ -167,6 +173,19 @@ def test_a_function_that_returns_no_order_is_named_with_its_layer(family, image)
 
     lists = [['h'] * count] * (layers - 1) + [[*['h'] * (count - 1), twice]]
     with pytest.raises(
-        ValueError, match=rf'{field}\[{layers - 1}\]: scan order .*twice.* gives token 0 \d+ times for a'
+        ValueError,
+        match=rf'{field}\[{layers - 1}\]\[{count - 1}\]: scan order .*twice.* gives token 0 \d+ times for a',
     ):
         micro(name, **{field: lists})(image)
+
+
+def raster(tokens):
+    """No scan order: it takes one argument."""
+
+
+@pytest.mark.parametrize('order', [raster, f'{__name__}.raster'], ids=['function', 'dotted name'])
+@pytest.mark.parametrize('traced', [False, True], ids=['eager', 'traced'])
+def test_a_function_that_fails_is_named_with_its_place(order, traced, image):
+    model = micro('test_vim', scan_orders=['h', order])
+    with pytest.raises(ValueError, match=r'scan_orders\[0\]\[1\]: scan order .*raster.* fails on a map of .*TypeError'):
+        torch.jit.trace(model, image, check_trace=False) if traced else model(image)

@@ -228,9 +228,12 @@ def test_checksum(server):
     assert weights.download(f'{server.url}/good/x.pth', progress=False, sha256=good).is_file()
 
 
-@pytest.mark.parametrize('variable', ['MMVSSM_OFFLINE', 'HF_HUB_OFFLINE'])
-def test_offline_says_where_to_put_the_file(server, monkeypatch, variable):
-    monkeypatch.setenv(variable, '1')
+@pytest.mark.parametrize(
+    ('variable', 'value'),
+    [('MMVSSM_OFFLINE', '1'), ('HF_HUB_OFFLINE', '1'), ('MMVSSM_OFFLINE', 'yes'), ('MMVSSM_OFFLINE', 'Y')],
+)
+def test_offline_says_where_to_put_the_file(server, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
     url = f'{server.url}/good/x.pth'
     message = fails(url, variable)
     path = Path(re.search(r'put it at (.*)\.$', message)[1])
@@ -238,6 +241,12 @@ def test_offline_says_where_to_put_the_file(server, monkeypatch, variable):
     path.write_bytes(server.data)
     assert weights.download(url, progress=False) == path
     assert not server.requests
+
+
+@pytest.mark.parametrize('value', ['', '0', 'False', 'no', 'off'])
+def test_online_by_name(monkeypatch, value):
+    monkeypatch.setenv('MMVSSM_OFFLINE', value)
+    assert not downloads.offline()
 
 
 def test_a_file_of_the_hub_may_be_put_by_hand(monkeypatch, tmp_path):
