@@ -1,10 +1,15 @@
 """The check of images in traced programs; what each family refuses is part of the contract."""
 
+import runpy
+import warnings
+
 import pytest
 import torch
 import torch._dynamo.testing
 from torch import nn
 
+from mmvssm import create_model
+from mmvssm.backbones import _images
 from mmvssm.backbones._images import check_image
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # tracing turns sizes into constants, and says so
@@ -48,3 +53,12 @@ def test_compiled_with_dynamic_sizes_it_makes_no_second_program():
     for size in ((2, 3, 5, 8), (3, 3, 9, 7), (4, 3, 64, 30)):
         assert compiled(torch.zeros(size)).shape == size
     assert counter.frame_count == 1
+
+
+def test_tracing_warns_of_nothing_of_ours():
+    model = create_model('test_vim', img_size=32).eval()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter('always')
+        runpy.run_path(_images.__file__)  # filters anew, as on import: pytest puts those of before aside
+        torch.jit.trace(model, torch.randn(1, 3, 32, 32), check_trace=False)
+    assert not [w for w in seen if issubclass(w.category, torch.jit.TracerWarning)]
