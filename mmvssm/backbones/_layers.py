@@ -72,26 +72,28 @@ class RMSNorm(nn.RMSNorm):
         return rms_norm(x, self.weight, self.eps)
 
 
-class Permute(nn.Module):
-    """`x.permute(dims)` as a module."""
+def nchw(x: Tensor) -> Tensor:
+    """A (B, H, W, C) map as a convolution takes it, (B, C, H, W): a view, and under torch.compile on the CPU a copy.
 
-    def __init__(self, *dims: int):
-        super().__init__()
-        self.dims = dims
+    Inductor fails at symbolic sizes where a view that a convolution reads is kept for the backward pass: it sorts its
+    strides, of which it cannot tell the larger (pytorch/pytorch#185510). The copy has the layout that it chooses.
+    """
+    x = x.permute(0, 3, 1, 2)
+    return x.contiguous() if torch.compiler.is_compiling() and x.device.type == 'cpu' else x
+
+
+class ToNCHW(nn.Module):
+    """`nchw` as a module."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.permute(self.dims)
-
-    def extra_repr(self) -> str:
-        return ', '.join(map(str, self.dims))
+        return nchw(x)
 
 
-def to_nchw() -> Permute:
-    return Permute(0, 3, 1, 2)
+class ToNHWC(nn.Module):
+    """(B, C, H, W) -> (B, H, W, C), a view."""
 
-
-def to_nhwc() -> Permute:
-    return Permute(0, 2, 3, 1)
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -109,7 +111,7 @@ def conv_stem(in_chans: int, dim: int, patch_size: int, norm: bool = True) -> nn
     """One patch-sized convolution without padding, then LayerNorm: (B, 3, H, W) -> (B, floor(H/p), floor(W/p), C)."""
     return nn.Sequential(
         nn.Conv2d(in_chans, dim, patch_size, patch_size),
-        to_nhwc(),
+        ToNHWC(),
         LayerNorm(dim) if norm else nn.Identity(),
     )
 

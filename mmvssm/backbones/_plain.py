@@ -16,7 +16,7 @@ from mmvssm import scans
 from mmvssm.kernels.derivatives import transformed
 
 from ._base import Backbone, check_choice, is_symbolic, own_copy, resolve_indices
-from ._layers import LayerNorm
+from ._layers import LayerNorm, nchw
 
 Grid = tuple[int, int]
 torch.fx.wrap('resize_table')  # it branches on sizes: a node of a graph, not traced
@@ -68,8 +68,8 @@ def square_grid(num_tokens: int) -> Grid | None:
 
 
 def as_map(tokens: Tensor, grid: Grid) -> Tensor:
-    """Tokens (B, h * w, C) as a view (B, C, h, w)."""
-    return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
+    """Tokens (B, h * w, C) as a map (B, C, h, w), see `nchw`."""
+    return nchw(tokens.unflatten(1, grid))
 
 
 class TableResizer:

@@ -18,7 +18,7 @@ from mmvssm import scans
 from ._base import PATCH_SIZES, check_choice, check_int, drop_path_rates
 from ._factory import register_variant
 from ._graph import one_node
-from ._layers import DirectionalScan, LayerNorm, conv_stem, to_nchw, to_nhwc
+from ._layers import DirectionalScan, LayerNorm, ToNCHW, ToNHWC, conv_stem, nchw
 from .localvmamba import BiAttn
 from .vmamba import VSSBackbone, make_downsample, stage_dims
 
@@ -69,7 +69,7 @@ class AtrousSS2D(DirectionalScan):
 
     def forward(self, x: Tensor) -> Tensor:
         x, z = self.in_proj(x).chunk(2, dim=-1)
-        x = self.in_rank(F.silu(self.conv2d(x.permute(0, 3, 1, 2)))).permute(0, 2, 3, 1)
+        x = self.in_rank(F.silu(self.conv2d(nchw(x)))).permute(0, 2, 3, 1)
         height, width = x.shape[1:3]
         orders = scans.orders(self.scan_orders, height, width, x.device, layer=self)
         if self.scan_orders == scans.ATROUS_SCAN:  # a lattice reads its own tokens only, so they alone are projected
@@ -109,7 +109,7 @@ class EVSSBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x)
-        local = self.conv_branch(normed.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        local = self.conv_branch(nchw(normed)).permute(0, 2, 3, 1)
         x = x + self.drop_path(self.gated(self.op(normed)) + self.gated(local))
         if self.mlp is not None:
             x = x + self.drop_path(self.mlp(self.norm2(x)))
@@ -230,7 +230,7 @@ class EfficientVMamba(VSSBackbone):
         """Scanning stages have named parts; the convolutional ones are flat, as in the official state dict."""
         if blocks and isinstance(blocks[0], EVSSBlock):
             return VSSBackbone._make_stage(blocks, downsample)
-        return nn.Sequential(to_nchw(), *blocks, to_nhwc(), downsample)
+        return nn.Sequential(ToNCHW(), *blocks, ToNHWC(), downsample)
 
     def run_stage(self, i: int, x: Tensor) -> Tensor:
         stage = self.layers[i]

@@ -20,7 +20,7 @@ from mmvssm.weights import CheckpointError
 from ._base import HierarchicalBackbone, check_choice, drop_path_rates, own_copy
 from ._factory import register_variant
 from ._graph import one_node
-from ._layers import LayerNorm, attention
+from ._layers import LayerNorm, attention, nchw
 
 POOLS = ('token', '')
 EPS = 1e-6  # of every LayerNorm but those of the stem and the downsampling
@@ -32,7 +32,7 @@ def depthwise(dim: int) -> nn.Conv2d:
 
 def on_nchw(module: nn.Module, x: Tensor) -> Tensor:
     """Run a convolution on a (B, H, W, C) map."""
-    return module(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return module(nchw(x)).permute(0, 2, 3, 1)
 
 
 class Downsample(nn.Module):

@@ -15,7 +15,7 @@ from mmvssm import scans
 from ._base import PATCH_SIZES, check_int, drop_path_rates
 from ._factory import register_variant
 from ._graph import one_node
-from ._layers import DirectionalScan, LayerNorm, PatchMerging, conv_stem
+from ._layers import DirectionalScan, LayerNorm, PatchMerging, conv_stem, nchw
 from .vmamba import VSSBackbone, VSSBlock, stage_dims
 
 DIRECTIONS = scans.LOCAL_SCAN
@@ -84,7 +84,7 @@ class LocalSS2D(DirectionalScan):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
         x, z = self.in_proj(x).chunk(2, dim=-1)
-        x = F.silu(self.conv2d(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        x = F.silu(self.conv2d(nchw(x)).permute(0, 2, 3, 1))
         orders = scans.orders(self.directions, height, width, x.device, layer=self)
         y = self.multi_scan(self.scan(x.flatten(1, 2), orders, merge=False))
         y = self.out_norm(y).unflatten(1, (height, width)).to(x.dtype)

@@ -24,10 +24,11 @@ from ._layers import (
     DirectionalScan,
     LayerNorm,
     PatchMerging,
+    ToNCHW,
+    ToNHWC,
     conv_stem,
     init_linear,
-    to_nchw,
-    to_nhwc,
+    nchw,
 )
 
 SCAN_MODES = dict(
@@ -76,7 +77,7 @@ def make_out_norm(kind: str, dim: int) -> nn.Module:
     """The module between the merge and the output projection."""
 
     def depthwise() -> list[nn.Module]:
-        return [to_nchw(), nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False), to_nhwc()]
+        return [ToNCHW(), nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False), ToNHWC()]
 
     return dict(
         layer=lambda: LayerNorm(dim),
@@ -135,7 +136,7 @@ class SS2D(DirectionalScan):
             x, z = x.chunk(2, dim=-1)
             z = self.act(z) if self.gate_act else z
         if self.conv2d is not None:
-            x = self.conv2d(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            x = self.conv2d(nchw(x)).permute(0, 2, 3, 1)
         x = self.act(x)
         y = self._cascade(x) if self.scan_mode == 'cascade' else self._cross(x)
         y = self.out_act(self.out_norm(y)).to(x.dtype)
@@ -200,12 +201,12 @@ def overlapping_stem(in_chans: int, dim: int, patch_size: int, norm: bool) -> nn
     conv = dict(kernel_size=stride + 1, stride=stride, padding=1)
     return nn.Sequential(
         nn.Conv2d(in_chans, dim // 2, **conv),
-        to_nhwc(),
+        ToNHWC(),
         LayerNorm(dim // 2) if norm else nn.Identity(),
-        to_nchw(),
+        ToNCHW(),
         nn.GELU(),
         nn.Conv2d(dim // 2, dim, **conv),
-        to_nhwc(),
+        ToNHWC(),
         LayerNorm(dim) if norm else nn.Identity(),
     )
 
@@ -216,7 +217,7 @@ def make_downsample(version: str, dim: int, out_dim: int) -> nn.Module:
         return PatchMerging(dim, out_dim)
     kernel, padding = (2, 0) if version == 'v2' else (3, 1)
     conv = nn.Conv2d(dim, out_dim, kernel, stride=2, padding=padding)
-    return nn.Sequential(to_nchw(), conv, to_nhwc(), LayerNorm(out_dim))
+    return nn.Sequential(ToNCHW(), conv, ToNHWC(), LayerNorm(out_dim))
 
 
 def stage_dims(dims: int | Sequence[int], num_stages: int) -> list[int]:

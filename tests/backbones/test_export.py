@@ -1,4 +1,4 @@
-"""Micro models through torch.export, ONNX (at two sizes) and torch.jit.trace, held to the model itself."""
+"""Micro models through torch.export, ONNX, torch.compile and torch.jit.trace, held to the model itself."""
 
 import warnings
 
@@ -62,3 +62,20 @@ def test_traced_module_agrees_after_saving(name, tmp_path):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-5 * float(b.abs().max()))
         with pytest.raises(torch.jit.Error, match='traced for images of 72 x 56 pixels; got 56 x 72'):
             torch.jit.load(tmp_path / 'model.pt')(image.mT)
+
+
+@pytest.mark.slow
+def test_inductor_takes_a_second_size_with_gradients():
+    """The first size is compiled as a constant, the second as a symbol."""
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+    model = create_model('test_vmamba').eval()
+    compiled = torch.compile(model)
+    weights = list(model.parameters())
+    for size in (64, 96):
+        image = torch.randn(1, 3, size, size)
+        expected, found = model(image), compiled(image)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        gradients = (torch.autograd.grad(y.square().sum(), weights) for y in (expected, found))
+        for a, b in zip(*gradients, strict=True):
+            torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5 * float(a.abs().max()))
