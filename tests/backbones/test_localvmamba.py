@@ -42,7 +42,7 @@ def test_any_number_of_directions_works():
     ('directions', 'message'),
     [
         ([('h',)], 'directions has 1 layers, the model 2'),
-        ([('h',), ('diagonal',)], r"directions\[1\]: scan order 'diagonal' is unknown; allowed: h, v, .*wK"),
+        ([('h',), ('diagonal',)], r"directions\[1\]\[0\]: scan order 'diagonal' is unknown; allowed: h, v, .*wK"),
     ],
     ids=['one layer short', 'unknown name'],
 )

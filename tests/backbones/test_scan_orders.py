@@ -114,7 +114,7 @@ def test_vim_along_columns_is_vim_on_the_turned_image(image):
 
 
 def test_compiled_with_a_function(image):
-    model = micro('test_localvmamba', directions=[columns, 'w3'])
+    model, image = micro('test_localvmamba', directions=[columns, 'w3']).double(), image.double()
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True, backend='eager')
     with torch.no_grad():
