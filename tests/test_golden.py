@@ -4,9 +4,9 @@ import importlib
 
 import pytest
 import torch
-from torch.overrides import TorchFunctionMode
 
 from mmvssm.backbones import create_model, load_weights
+from mmvssm.backbones._factory import _NoValues
 from mmvssm.kernels import use_backend
 from tests.golden_cases import ROOT, find_cases
 
@@ -26,13 +26,10 @@ def official(case):
     return importlib.import_module(f'tests.official.{case.spec["family"]}')
 
 
-class NoDraws(TorchFunctionMode):
+class NoDraws(_NoValues):
     """Leaves memory as it is where a constructor would draw random values; the case's values take their place."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if getattr(func, '__name__', '') in ('normal_', 'uniform_', 'trunc_normal_', 'erfinv_'):
-            return args[0] if args else kwargs['tensor']
-        return func(*args, **(kwargs or {}))
+    writers = _NoValues.draws
 
 
 def build(case) -> torch.nn.Module:
