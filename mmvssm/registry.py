@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmvssm.backbones import _factory
-from mmvssm.backbones._base import check_choice
+from mmvssm.backbones._backbone import check_choice
 
 MODELS = Registry('model', parent=ROOT, scope='mmvssm')
 

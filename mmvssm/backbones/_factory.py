@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from mmvssm import weights
 
-from ._base import Backbone, HierarchicalBackbone, check_choice
+from ._backbone import Backbone, HierarchicalBackbone, check_choice
 
 _logger = logging.getLogger('mmvssm')
 _entrypoints: dict[str, Callable] = {}

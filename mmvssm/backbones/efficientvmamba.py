@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 
-from ._base import PATCH_SIZES, check_choice, check_int, drop_path_rates
+from ._backbone import PATCH_SIZES, check_choice, check_int, drop_path_rates
 from ._factory import register_variant
 from ._graph import one_node
 from ._layers import DirectionalScan, LayerNorm, ToNCHW, ToNHWC, conv_stem, nchw

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mmvssm.kernels import resize_spectral_weight, spectral_filter
 from mmvssm.weights import CheckpointError
 
-from ._base import HierarchicalBackbone, check_choice, drop_path_rates, own_copy
+from ._backbone import HierarchicalBackbone, check_choice, drop_path_rates, own_copy
 from ._factory import register_variant
 from ._graph import one_node
 from ._layers import LayerNorm, attention, nchw

@@ -16,12 +16,11 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 
-from ._base import check_choice
+from ._backbone import check_choice
 from ._factory import register_variant
 from ._graph import one_node
 from ._layers import answer_dtype
-from ._plain import Grid, resize_table, square_grid
-from ._stream import (
+from ._mamba_stream import (
     DT_INITS,
     FEATURES,
     Directions,
@@ -33,6 +32,7 @@ from ._stream import (
     shrunk_uniform_,
     with_class_token,
 )
+from ._single_stride import Grid, resize_table, square_grid
 from .localvmamba import DIRECTIONS, BiAttn
 
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from mmvssm.kernels import mlstm
 
-from ._base import check_choice, check_int, drop_path_rates, own_copy
+from ._backbone import check_choice, check_int, drop_path_rates, own_copy
 from ._factory import register_variant
 from ._graph import one_node
 from ._layers import LayerNorm, is_plain, layer_norm
-from ._plain import Grid, PlainBackbone, TableResizer, as_map, pad_image, resize_table, to_pair
-from ._stream import convolve_causally
+from ._mamba_stream import convolve_causally
+from ._single_stride import Grid, PlainBackbone, TableResizer, as_map, pad_image, resize_table, to_pair
 
 CONV_KINDS = ('2d', 'causal1d')
 POOLS = ('bilateral_flatten', 'bilateral_avg', '')

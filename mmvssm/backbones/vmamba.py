@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 
-from ._base import PATCH_SIZES, HierarchicalBackbone, check_choice, check_int, drop_path_rates, own_copy
+from ._backbone import PATCH_SIZES, HierarchicalBackbone, check_choice, check_int, drop_path_rates, own_copy
 from ._factory import register_variant
 from ._graph import one_node
 from ._layers import (

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmvssm import weights
 from mmvssm.backbones import _factory
-from mmvssm.backbones._base import Backbone
+from mmvssm.backbones._backbone import Backbone
 
 from .necks import RescalePyramid, SimplePyramid, neck_names
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from mmvssm import scans
 from mmvssm.backbones import create_model, load_weights
-from mmvssm.backbones._stream import with_class_token
+from mmvssm.backbones._mamba_stream import with_class_token
 from mmvssm.backbones.localvim import SEARCHED, LocalVim, MultiMamba
 from mmvssm.kernels import selective_scan
 from mmvssm.weights import CheckpointError

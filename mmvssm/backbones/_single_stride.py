@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmvssm import scans
 from mmvssm.kernels.derivatives import transformed
 
-from ._base import Backbone, check_choice, is_symbolic, own_copy, resolve_indices
+from ._backbone import Backbone, check_choice, is_symbolic, own_copy, resolve_indices
 from ._layers import LayerNorm, nchw
 
 Grid = tuple[int, int]

@@ -17,9 +17,9 @@ from mmvssm import scans
 from mmvssm.kernels import selective_scan
 from mmvssm.kernels.derivatives import transformed
 
-from ._base import check_choice, check_int, drop_path_rates, is_symbolic
+from ._backbone import check_choice, check_int, drop_path_rates, is_symbolic
 from ._layers import LayerNorm, RMSNorm, answer_dtype, inverse_softplus_dt, is_plain
-from ._plain import Grid, PlainBackbone, TableResizer, grid_size, pad_image, resize_table, square_grid, to_pair
+from ._single_stride import Grid, PlainBackbone, TableResizer, grid_size, pad_image, resize_table, square_grid, to_pair
 
 DT_INITS = ('published', 'mamba')
 FEATURES = ('mixer', 'residual')

@@ -6,7 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmvssm.backbones._plain import (
+from mmvssm.backbones._mamba_stream import (
+    causal_conv,
+    class_positions,
+    join_class,
+    rotate,
+    rotation_tables,
+    split_class,
+)
+from mmvssm.backbones._single_stride import (
     TableResizer,
     default_taps,
     grid_size,
@@ -15,7 +23,6 @@ from mmvssm.backbones._plain import (
     square_grid,
     to_pair,
 )
-from mmvssm.backbones._stream import causal_conv, class_positions, join_class, rotate, rotation_tables, split_class
 
 
 @pytest.fixture(autouse=True)
