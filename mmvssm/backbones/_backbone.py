@@ -16,10 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from mmvssm.kernels.derivatives import transformed
 
 from ._images import check_image
-from ._layers import PatchMerging
 
 torch.fx.wrap('check_image')  # it looks at types and sizes: a node of a graph, not traced
-PATCH_SIZES = (1, 2, 4, 8, 16, 32)  # of the families whose maps halve from stage to stage
 
 
 def check_choice(field: str, value, allowed: Sequence) -> None:
@@ -289,99 +287,3 @@ class Backbone(nn.Module):
                 intermediates_only=True,
             )
         return self.forward_head(self.forward_features(x))
-
-
-class HierarchicalBackbone(Backbone):
-    """A stem and stages at strides 4, 8, 16, 32; maps are channels-last (B, H, W, C) between modules.
-
-    A subclass implements `stem(x)`, `run_stage(i, x)`, `downsample(i, x)`, `stage_modules(i)`, `_parts(i)` and, for the
-    out-norms, `out_norm(i, x)`; its `classifier` has `norm` and `head`.
-    """
-
-    output_fmt = 'NHWC'
-    num_stages = 4
-
-    def _feature_table(
-        self, dims: Sequence[int], modules: Sequence[str], stem_stride: int = 4, output_stride: int | None = None
-    ) -> list[dict]:
-        """`feature_info`; and stages beyond `output_stride` do not shrink the map, but dilate their convolutions."""
-        strides = [stem_stride * 2**i for i in range(len(dims))]
-        if output_stride is not None:
-            check_int('output_stride', output_stride, strides)
-            for i, stride in enumerate(strides):
-                if stride > output_stride:
-                    self._keep_size(i, stride // output_stride)
-        strides = [min(stride, output_stride or stride) for stride in strides]
-        return [dict(num_chs=c, reduction=r, module=module) for c, r, module in zip(dims, strides, modules)]
-
-    def _keep_size(self, i: int, dilation: int) -> None:
-        """Take the stride out of the way into stage i; its convolutions reach as far over the image as before."""
-        downsampling, blocks = self._parts(i)
-        for module, reach in [(downsampling, dilation // 2), *((block, dilation) for block in blocks)]:
-            for layer in module.modules():
-                if isinstance(layer, nn.Conv2d):
-                    if layer.kernel_size[0] % 2 == 0:
-                        raise ValueError("output_stride needs odd convolutions; allowed: downsample_version 'v1', 'v3'")
-                    layer.stride, layer.dilation = (1, 1), (reach, reach)
-                    layer.padding = tuple(reach * (k // 2) for k in layer.kernel_size)
-                elif isinstance(layer, PatchMerging):
-                    layer.stride, layer.dilation = 1, reach
-
-    def _parts(self, i: int) -> tuple[nn.Module, Sequence[nn.Module]]:
-        """The downsampling into stage i, counted from 1, and the stage's blocks."""
-        raise NotImplementedError
-
-    def _least_size(self) -> int:
-        """The smallest side that leaves every convolution on the way through the stages a pixel."""
-        least = 1
-        for conv in reversed([m for m in self.modules() if isinstance(m, nn.Conv2d)]):
-            reach = conv.dilation[0] * (conv.kernel_size[0] - 1)
-            least = max((least - 1) * conv.stride[0] + reach + 1 - 2 * conv.padding[0], 1)
-        return least
-
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = 'NCHW',
-        intermediates_only: bool = False,
-    ):
-        """Feature maps of chosen stages, each taken after the stage's blocks and before its downsampling.
-
-        Args:
-            x: (B, in_chans, H, W).
-            indices: stages to return (None: all, an int n: the last n).
-            norm: apply the stage's out-norm where the model has one.
-            stop_early: do not run stages after the last index.
-            output_fmt: 'NCHW' or 'NHWC'.
-            intermediates_only: return the list alone, not (final features, list).
-        """
-        check_choice('output_fmt', output_fmt, ('NCHW', 'NHWC'))
-        if stop_early and not intermediates_only:
-            raise ValueError('stop_early=True has no final features; it needs intermediates_only=True')
-        take = resolve_indices(tuple(indices) if isinstance(indices, list) else indices, self.num_kept, 'indices')
-        maps = []
-        x = self.stem(self._image(x))
-        for i in range(self.num_kept):
-            x = self.run_stage(i, x)
-            if i in take:
-                out = self.out_norm(i, x) if norm else x
-                maps.append(own_copy(out.permute(0, 3, 1, 2) if output_fmt == 'NCHW' else out))
-            if stop_early and i == take[-1]:
-                break
-            x = self.downsample(i, x)
-        return maps if intermediates_only else (self.final_norm(x), maps)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """(B, in_chans, H, W) -> (B, H/32, W/32, C), normed as the classifier wants it."""
-        x = self.stem(self._image(x))
-        for i in range(self.num_kept):
-            x = self.downsample(i, self.run_stage(i, x))
-        return self.final_norm(x)
-
-    def freeze_groups(self):
-        yield [self.patch_embed]
-        for i in range(self.num_stages):
-            yield self.stage_modules(i) if i < self.num_kept else []

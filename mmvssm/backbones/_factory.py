@@ -20,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 from mmvssm import weights
 
-from ._backbone import Backbone, HierarchicalBackbone, check_choice
+from ._backbone import Backbone, check_choice
+from ._stages import HierarchicalBackbone
 
 _logger = logging.getLogger('mmvssm')
 _entrypoints: dict[str, Callable] = {}

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 
-from ._backbone import PATCH_SIZES, check_choice, check_int, drop_path_rates
+from ._backbone import check_choice, check_int, drop_path_rates
 from ._factory import register_variant
 from ._graph import one_node
 from ._layers import DirectionalScan, LayerNorm, ToNCHW, ToNHWC, conv_stem, nchw
-from .localvmamba import BiAttn
-from .vmamba import VSSBackbone, make_downsample, stage_dims
+from ._local import BiAttn
+from ._stages import PATCH_SIZES, VSSBackbone, make_downsample, stage_dims
 
 MAX_SCAN_RATIO = 2.0  # the official scan is never wider than this; a wider block projects down before it and up after
 

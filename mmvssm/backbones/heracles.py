@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from mmvssm.kernels import resize_spectral_weight, spectral_filter
 from mmvssm.weights import CheckpointError
 
-from ._backbone import HierarchicalBackbone, check_choice, drop_path_rates, own_copy
+from ._backbone import check_choice, drop_path_rates, own_copy
 from ._factory import register_variant
 from ._graph import one_node
 from ._layers import LayerNorm, attention, nchw
+from ._stages import HierarchicalBackbone
 
 POOLS = ('token', '')
 EPS = 1e-6  # of every LayerNorm but those of the stem and the downsampling

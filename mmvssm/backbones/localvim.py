@@ -20,6 +20,7 @@ from ._backbone import check_choice
 from ._factory import register_variant
 from ._graph import one_node
 from ._layers import answer_dtype
+from ._local import BiAttn, SearchWeights
 from ._mamba_stream import (
     DT_INITS,
     FEATURES,
@@ -33,20 +34,6 @@ from ._mamba_stream import (
     with_class_token,
 )
 from ._single_stride import Grid, resize_table, square_grid
-from .localvmamba import DIRECTIONS, BiAttn
-
-
-class SearchWeights(nn.Module):
-    """One logit for each direction of a layer of the search supernet."""
-
-    def __init__(self, num_branches: int):
-        super().__init__()
-        self.weights = nn.Parameter(1e-3 * torch.randn(num_branches, 1, 1, 1))
-
-    def forward(self, y: Tensor) -> Tensor:
-        """Normed branches (B, L, K, d), weighed by the logits' softmax and summed."""
-        share = self.weights.softmax(dim=0).view(-1, 1)
-        return (F.layer_norm(y, y.shape[-1:]) * share).sum(dim=2)
 
 
 @one_node
@@ -72,7 +59,7 @@ class MultiMamba(Directions):
     ):
         super().__init__()
         d = int(expand * dim)
-        self.directions = directions if directions is not None else DIRECTIONS
+        self.directions = directions if directions is not None else scans.LOCAL_SCAN
         self.order_field = order_field
         self.class_token = class_token
         self.branch_names = [branch(f'_{k}') for k in range(len(self.directions))]
@@ -300,5 +287,5 @@ def localvim_tiny_search():
 @register_variant(LocalVim)
 def test_localvim():
     """A micro model for tests that meets all eight directions."""
-    directions = [DIRECTIONS[:4], DIRECTIONS[4:], DIRECTIONS[::2], DIRECTIONS[1::2]]
+    directions = [scans.LOCAL_SCAN[:4], scans.LOCAL_SCAN[4:], scans.LOCAL_SCAN[::2], scans.LOCAL_SCAN[1::2]]
     return dict(embed_dim=32, depth=4, directions=directions, img_size=64)

@@ -12,28 +12,12 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 
-from ._backbone import PATCH_SIZES, check_int, drop_path_rates
+from ._backbone import check_int, drop_path_rates
 from ._factory import register_variant
 from ._graph import one_node
 from ._layers import DirectionalScan, LayerNorm, PatchMerging, conv_stem, nchw
-from .vmamba import VSSBackbone, VSSBlock, stage_dims
-
-DIRECTIONS = scans.LOCAL_SCAN
-
-
-class BiAttn(nn.Module):
-    """Channel gate of a branch, from the token mean of its normed output (SCAttn without the spatial half)."""
-
-    def __init__(self, dim: int, ratio: float = 0.125):
-        super().__init__()
-        self.norm = LayerNorm(dim)
-        self.global_reduce = nn.Linear(dim, int(dim * ratio))
-        self.channel_select = nn.Linear(int(dim * ratio), dim)
-
-    def forward(self, y: Tensor) -> Tensor:
-        """Gates in (0, 1) of y (B, L, ..., d), shaped (B, 1, ..., d)."""
-        pooled = self.norm(y).mean(dim=1, keepdim=True)
-        return self.channel_select(F.gelu(self.global_reduce(pooled))).sigmoid()
+from ._local import BiAttn, weighed_sum
+from ._stages import PATCH_SIZES, VSSBackbone, VSSBlock, stage_dims
 
 
 class MultiScan(nn.Module):
@@ -53,8 +37,7 @@ class MultiScan(nn.Module):
         y = y * self.attn(y)
         if self.weights is None:
             return y.sum(dim=2)
-        share = self.weights.softmax(dim=0).view(-1, 1)
-        return (F.layer_norm(y, y.shape[-1:]) * share).sum(dim=2)
+        return weighed_sum(y, self.weights)
 
 
 @one_node
@@ -72,7 +55,7 @@ class LocalSS2D(DirectionalScan):
     ):
         d_inner = int(ssm_ratio * dim)
         rank = math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank
-        own = directions if directions is not None else DIRECTIONS
+        own = directions if directions is not None else scans.LOCAL_SCAN
         super().__init__(d_inner, d_state, rank, len(own))
         self.directions, self.order_field = own, order_field
         self.in_proj = nn.Linear(dim, 2 * d_inner, bias=False)
@@ -246,5 +229,11 @@ def localvmamba_small_search():
 @register_variant(LocalVMamba)
 def test_localvmamba():
     """A micro model for tests that meets all eight directions."""
-    directions = [DIRECTIONS[:4], DIRECTIONS[4:], DIRECTIONS[::2], DIRECTIONS[1::2], DIRECTIONS[4:]]
+    directions = [
+        scans.LOCAL_SCAN[:4],
+        scans.LOCAL_SCAN[4:],
+        scans.LOCAL_SCAN[::2],
+        scans.LOCAL_SCAN[1::2],
+        scans.LOCAL_SCAN[4:],
+    ]
     return dict(depths=(1, 1, 2, 1), dims=(16, 32, 48, 64), directions=directions)

@@ -5,31 +5,28 @@ Version 0 blocks hold a gated 2-D selective scan alone; version 2 blocks a gatel
 
 import math
 import re
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp, trunc_normal_
+from timm.layers import Mlp, trunc_normal_
 from torch import Tensor, nn
 
 from mmvssm import scans
 
-from ._backbone import PATCH_SIZES, HierarchicalBackbone, check_choice, check_int, drop_path_rates, own_copy
+from ._backbone import check_choice, check_int, drop_path_rates
 from ._factory import register_variant
 from ._graph import one_node
 from ._layers import (
     ACTIVATIONS,
-    ClassifierHead,
     DirectionalScan,
     LayerNorm,
-    PatchMerging,
     ToNCHW,
     ToNHWC,
     conv_stem,
-    init_linear,
     nchw,
 )
+from ._stages import PATCH_SIZES, VSSBackbone, VSSBlock, make_downsample, stage_dims
 
 SCAN_MODES = dict(
     cross=scans.CROSS_SCAN,
@@ -177,24 +174,6 @@ class GatedMlp(nn.Module):
         return self.drop(self.fc2(x * self.act(z)))
 
 
-class VSSBlock(nn.Module):
-    """`x + op(norm(x))`, then `x + mlp(norm2(x))` where there is an MLP; (B, H, W, C) throughout."""
-
-    def __init__(self, dim: int, op: nn.Module, drop_path: float, mlp: nn.Module | None = None):
-        super().__init__()
-        self.norm = LayerNorm(dim)
-        self.op = op
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = LayerNorm(dim) if mlp is not None else None
-        self.mlp = mlp
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.op(self.norm(x)))
-        if self.mlp is not None:
-            x = x + self.drop_path(self.mlp(self.norm2(x)))
-        return x
-
-
 def overlapping_stem(in_chans: int, dim: int, patch_size: int, norm: bool) -> nn.Sequential:
     """Two overlapping convolutions of stride p/2, (B, 3, H, W) -> (B, ceil(H/p), ceil(W/p), C) for p = 4."""
     stride = patch_size // 2
@@ -209,122 +188,6 @@ def overlapping_stem(in_chans: int, dim: int, patch_size: int, norm: bool) -> nn
         ToNHWC(),
         LayerNorm(dim) if norm else nn.Identity(),
     )
-
-
-def make_downsample(version: str, dim: int, out_dim: int) -> nn.Module:
-    """(B, H, W, C) -> (B, H/2, W/2, out_dim): 'v1' patch merging, 'v2' 2x2 and 'v3' 3x3 strided convolution."""
-    if version == 'v1':
-        return PatchMerging(dim, out_dim)
-    kernel, padding = (2, 0) if version == 'v2' else (3, 1)
-    conv = nn.Conv2d(dim, out_dim, kernel, stride=2, padding=padding)
-    return nn.Sequential(ToNCHW(), conv, ToNHWC(), LayerNorm(out_dim))
-
-
-def stage_dims(dims: int | Sequence[int], num_stages: int) -> list[int]:
-    """Widths of the stages; an int is the first one, doubled from stage to stage."""
-    dims = [dims * 2**i for i in range(num_stages)] if isinstance(dims, int) else list(dims)
-    if len(dims) != num_stages:
-        raise ValueError(f'dims={dims} must be an int or have one entry for each of the {num_stages} depths')
-    return dims
-
-
-class VSSBackbone(HierarchicalBackbone):
-    """Four stages of VSS blocks; VMamba and LocalVMamba differ in the blocks, stem and downsampling."""
-
-    head_prefixes = ('classifier.', 'pos_embed')
-    fresh_prefixes = ('outnorm',)
-    first_conv = 'patch_embed.0'
-    classifier_name = 'classifier.head'
-
-    def _assemble(
-        self,
-        stem: nn.Module,
-        stages: list[list[nn.Module]],
-        downsamples: list[nn.Module],
-        dims: list[int],
-        stem_stride: int,
-        output_stride: int | None,
-        out_indices,
-        global_pool: str,
-        drop_rate: float,
-    ) -> None:
-        self.patch_embed = stem
-        self.num_stages = len(stages)
-        self.layers = nn.ModuleList(map(self._make_stage, stages, [*downsamples, nn.Identity()]))
-        modules = [f'layers.{i}' for i in range(self.num_stages)]
-        table = self._feature_table(dims, modules, stem_stride, output_stride)
-        self._finish(table, out_indices)
-        if not self.features_only:
-            self.classifier = ClassifierHead(dims[-1], self.num_classes, global_pool, drop_rate)
-        if self.out_norms:
-            for i in self.out_indices:
-                self.add_module(f'outnorm{i}', LayerNorm(dims[i]))
-            others = (f'outnorm{i}.' for i in range(self.num_stages) if i not in self.out_indices)
-            self.head_prefixes = (*self.head_prefixes, *others)
-        self.apply(init_linear)
-        self._prune()
-
-    def _cut(self, num: int) -> None:
-        self.layers = self.layers[:num]
-        self.layers[-1][-1] = nn.Identity()  # the downsampling
-        if not self.features_only:
-            self._drop_final_norm()
-
-    def _drop_final_norm(self) -> None:
-        self.classifier.norm = nn.Identity()
-
-    def _parts(self, i: int) -> tuple[nn.Module, Sequence[nn.Module]]:
-        return self.layers[i - 1][-1], self.layers[i][:-1]
-
-    @staticmethod
-    def _make_stage(blocks: list[nn.Module], downsample: nn.Module) -> nn.Sequential:
-        return nn.Sequential(OrderedDict(blocks=nn.Sequential(*blocks), downsample=downsample))
-
-    def stem(self, x: Tensor) -> Tensor:
-        return self.patch_embed(x)
-
-    def run_stage(self, i: int, x: Tensor) -> Tensor:
-        for block in self.layers[i].blocks:
-            x = self._run(block, x)
-        return x
-
-    def downsample(self, i: int, x: Tensor) -> Tensor:
-        return self.layers[i].downsample(x)
-
-    def stage_modules(self, i: int) -> list[nn.Module]:
-        return [self.layers[i]]
-
-    def out_norm(self, i: int, x: Tensor) -> Tensor:
-        return getattr(self, f'outnorm{i}')(x) if hasattr(self, f'outnorm{i}') else x
-
-    def final_norm(self, x: Tensor) -> Tensor:
-        return own_copy(x) if self.features_only else self.classifier.norm(x)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(B, h, w, C), normed -> logits (B, num_classes), or pooled features."""
-        return self.classifier(x, pre_logits)
-
-    def get_classifier(self) -> nn.Module:
-        return self.classifier.head
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a fresh linear layer for `num_classes` (0: none) in place."""
-        self.num_classes = num_classes
-        self.classifier.reset(num_classes, global_pool)
-        self._like_the_stem(self.classifier.head)
-
-    @torch.jit.ignore
-    def group_matcher(self, coarse: bool = False) -> dict:
-        """Parameter groups in order of depth, for layer-wise learning-rate decay."""
-        blocks = (
-            [(r'^layers\.(\d+)', None)]
-            if coarse
-            else [
-                (r'^layers\.(\d+)\.downsample', (99998,)),
-                (r'^layers\.(\d+)\.blocks\.(\d+)', None),
-            ]
-        )
-        return dict(stem=r'^patch_embed|^pos_embed', blocks=[*blocks, (r'^classifier|^outnorm', (99999,))])
 
 
 class VMamba(VSSBackbone):

@@ -15,7 +15,7 @@ from torch import nn
 
 from mmvssm import weights
 from mmvssm.backbones import create_model, load_weights
-from mmvssm.backbones._backbone import HierarchicalBackbone
+from mmvssm.backbones._stages import HierarchicalBackbone
 from tests.backbones.contract_layers import LayerContract
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mmvssm.backbones.localvmamba import DIRECTIONS, LocalVMamba
+from mmvssm import scans
+from mmvssm.backbones.localvmamba import LocalVMamba
 
 from .contract import BackboneContract, meta_model
 
@@ -28,7 +29,7 @@ def micro(directions, **kwargs) -> LocalVMamba:
 def test_supernet_has_a_logit_for_each_direction():
     model = micro(None)
     logits = [p for n, p in model.named_parameters() if n.endswith('multi_scan.weights')]
-    assert [tuple(p.shape) for p in logits] == [(len(DIRECTIONS), 1, 1, 1)] * 2
+    assert [tuple(p.shape) for p in logits] == [(len(scans.LOCAL_SCAN), 1, 1, 1)] * 2
     model(torch.randn(2, 3, 30, 41)).sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in logits)
 
@@ -55,6 +56,6 @@ def test_wrong_directions_are_named(directions, message):
 def test_supernets_have_the_layers_of_their_target_and_all_directions(target):
     supernet, found = meta_model(f'{target}_search'), meta_model(target)
     layers = [[m.directions for m in model.modules() if hasattr(m, 'directions')] for model in (supernet, found)]
-    assert layers[0] == [DIRECTIONS] * len(layers[1])
+    assert layers[0] == [scans.LOCAL_SCAN] * len(layers[1])
     logits = [p for name, p in supernet.named_parameters() if name.endswith('multi_scan.weights')]
     assert len(logits) == len(layers[1])

@@ -1,0 +1,247 @@
+"""What the four-stage families share: a stem, stages at halving resolutions, maps at strides 4, 8, 16, 32.
+
+:class:`HierarchicalBackbone` is the skeleton; :class:`VSSBackbone` has VMamba's names of modules, which LocalVMamba and
+EfficientVMamba keep.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from ._backbone import Backbone, check_choice, check_int, own_copy, resolve_indices
+from ._layers import ClassifierHead, LayerNorm, PatchMerging, ToNCHW, ToNHWC, init_linear
+
+PATCH_SIZES = (1, 2, 4, 8, 16, 32)  # of the families whose maps halve from stage to stage
+
+
+def stage_dims(dims: int | Sequence[int], num_stages: int) -> list[int]:
+    """Widths of the stages; an int is the first one, doubled from stage to stage."""
+    dims = [dims * 2**i for i in range(num_stages)] if isinstance(dims, int) else list(dims)
+    if len(dims) != num_stages:
+        raise ValueError(f'dims={dims} must be an int or have one entry for each of the {num_stages} depths')
+    return dims
+
+
+def make_downsample(version: str, dim: int, out_dim: int) -> nn.Module:
+    """(B, H, W, C) -> (B, H/2, W/2, out_dim): 'v1' patch merging, 'v2' 2x2 and 'v3' 3x3 strided convolution."""
+    if version == 'v1':
+        return PatchMerging(dim, out_dim)
+    kernel, padding = (2, 0) if version == 'v2' else (3, 1)
+    conv = nn.Conv2d(dim, out_dim, kernel, stride=2, padding=padding)
+    return nn.Sequential(ToNCHW(), conv, ToNHWC(), LayerNorm(out_dim))
+
+
+class VSSBlock(nn.Module):
+    """`x + op(norm(x))`, then `x + mlp(norm2(x))` where there is an MLP; (B, H, W, C) throughout."""
+
+    def __init__(self, dim: int, op: nn.Module, drop_path: float, mlp: nn.Module | None = None):
+        super().__init__()
+        self.norm = LayerNorm(dim)
+        self.op = op
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = LayerNorm(dim) if mlp is not None else None
+        self.mlp = mlp
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.op(self.norm(x)))
+        if self.mlp is not None:
+            x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return x
+
+
+class HierarchicalBackbone(Backbone):
+    """A stem and stages at strides 4, 8, 16, 32; maps are channels-last (B, H, W, C) between modules.
+
+    A subclass implements `stem(x)`, `run_stage(i, x)`, `downsample(i, x)`, `stage_modules(i)`, `_parts(i)` and, for the
+    out-norms, `out_norm(i, x)`; its `classifier` has `norm` and `head`.
+    """
+
+    output_fmt = 'NHWC'
+    num_stages = 4
+
+    def _feature_table(
+        self, dims: Sequence[int], modules: Sequence[str], stem_stride: int = 4, output_stride: int | None = None
+    ) -> list[dict]:
+        """`feature_info`; and stages beyond `output_stride` do not shrink the map, but dilate their convolutions."""
+        strides = [stem_stride * 2**i for i in range(len(dims))]
+        if output_stride is not None:
+            check_int('output_stride', output_stride, strides)
+            for i, stride in enumerate(strides):
+                if stride > output_stride:
+                    self._keep_size(i, stride // output_stride)
+        strides = [min(stride, output_stride or stride) for stride in strides]
+        return [dict(num_chs=c, reduction=r, module=module) for c, r, module in zip(dims, strides, modules)]
+
+    def _keep_size(self, i: int, dilation: int) -> None:
+        """Take the stride out of the way into stage i; its convolutions reach as far over the image as before."""
+        downsampling, blocks = self._parts(i)
+        for module, reach in [(downsampling, dilation // 2), *((block, dilation) for block in blocks)]:
+            for layer in module.modules():
+                if isinstance(layer, nn.Conv2d):
+                    if layer.kernel_size[0] % 2 == 0:
+                        raise ValueError("output_stride needs odd convolutions; allowed: downsample_version 'v1', 'v3'")
+                    layer.stride, layer.dilation = (1, 1), (reach, reach)
+                    layer.padding = tuple(reach * (k // 2) for k in layer.kernel_size)
+                elif isinstance(layer, PatchMerging):
+                    layer.stride, layer.dilation = 1, reach
+
+    def _parts(self, i: int) -> tuple[nn.Module, Sequence[nn.Module]]:
+        """The downsampling into stage i, counted from 1, and the stage's blocks."""
+        raise NotImplementedError
+
+    def _least_size(self) -> int:
+        """The smallest side that leaves every convolution on the way through the stages a pixel."""
+        least = 1
+        for conv in reversed([m for m in self.modules() if isinstance(m, nn.Conv2d)]):
+            reach = conv.dilation[0] * (conv.kernel_size[0] - 1)
+            least = max((least - 1) * conv.stride[0] + reach + 1 - 2 * conv.padding[0], 1)
+        return least
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = 'NCHW',
+        intermediates_only: bool = False,
+    ):
+        """Feature maps of chosen stages, each taken after the stage's blocks and before its downsampling.
+
+        Args:
+            x: (B, in_chans, H, W).
+            indices: stages to return (None: all, an int n: the last n).
+            norm: apply the stage's out-norm where the model has one.
+            stop_early: do not run stages after the last index.
+            output_fmt: 'NCHW' or 'NHWC'.
+            intermediates_only: return the list alone, not (final features, list).
+        """
+        check_choice('output_fmt', output_fmt, ('NCHW', 'NHWC'))
+        if stop_early and not intermediates_only:
+            raise ValueError('stop_early=True has no final features; it needs intermediates_only=True')
+        take = resolve_indices(tuple(indices) if isinstance(indices, list) else indices, self.num_kept, 'indices')
+        maps = []
+        x = self.stem(self._image(x))
+        for i in range(self.num_kept):
+            x = self.run_stage(i, x)
+            if i in take:
+                out = self.out_norm(i, x) if norm else x
+                maps.append(own_copy(out.permute(0, 3, 1, 2) if output_fmt == 'NCHW' else out))
+            if stop_early and i == take[-1]:
+                break
+            x = self.downsample(i, x)
+        return maps if intermediates_only else (self.final_norm(x), maps)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> (B, H/32, W/32, C), normed as the classifier wants it."""
+        x = self.stem(self._image(x))
+        for i in range(self.num_kept):
+            x = self.downsample(i, self.run_stage(i, x))
+        return self.final_norm(x)
+
+    def freeze_groups(self):
+        yield [self.patch_embed]
+        for i in range(self.num_stages):
+            yield self.stage_modules(i) if i < self.num_kept else []
+
+
+class VSSBackbone(HierarchicalBackbone):
+    """Four stages of VSS blocks; VMamba and LocalVMamba differ in the blocks, stem and downsampling."""
+
+    head_prefixes = ('classifier.', 'pos_embed')
+    fresh_prefixes = ('outnorm',)
+    first_conv = 'patch_embed.0'
+    classifier_name = 'classifier.head'
+
+    def _assemble(
+        self,
+        stem: nn.Module,
+        stages: list[list[nn.Module]],
+        downsamples: list[nn.Module],
+        dims: list[int],
+        stem_stride: int,
+        output_stride: int | None,
+        out_indices,
+        global_pool: str,
+        drop_rate: float,
+    ) -> None:
+        self.patch_embed = stem
+        self.num_stages = len(stages)
+        self.layers = nn.ModuleList(map(self._make_stage, stages, [*downsamples, nn.Identity()]))
+        modules = [f'layers.{i}' for i in range(self.num_stages)]
+        table = self._feature_table(dims, modules, stem_stride, output_stride)
+        self._finish(table, out_indices)
+        if not self.features_only:
+            self.classifier = ClassifierHead(dims[-1], self.num_classes, global_pool, drop_rate)
+        if self.out_norms:
+            for i in self.out_indices:
+                self.add_module(f'outnorm{i}', LayerNorm(dims[i]))
+            others = (f'outnorm{i}.' for i in range(self.num_stages) if i not in self.out_indices)
+            self.head_prefixes = (*self.head_prefixes, *others)
+        self.apply(init_linear)
+        self._prune()
+
+    def _cut(self, num: int) -> None:
+        self.layers = self.layers[:num]
+        self.layers[-1][-1] = nn.Identity()  # the downsampling
+        if not self.features_only:
+            self._drop_final_norm()
+
+    def _drop_final_norm(self) -> None:
+        self.classifier.norm = nn.Identity()
+
+    def _parts(self, i: int) -> tuple[nn.Module, Sequence[nn.Module]]:
+        return self.layers[i - 1][-1], self.layers[i][:-1]
+
+    @staticmethod
+    def _make_stage(blocks: list[nn.Module], downsample: nn.Module) -> nn.Sequential:
+        return nn.Sequential(OrderedDict(blocks=nn.Sequential(*blocks), downsample=downsample))
+
+    def stem(self, x: Tensor) -> Tensor:
+        return self.patch_embed(x)
+
+    def run_stage(self, i: int, x: Tensor) -> Tensor:
+        for block in self.layers[i].blocks:
+            x = self._run(block, x)
+        return x
+
+    def downsample(self, i: int, x: Tensor) -> Tensor:
+        return self.layers[i].downsample(x)
+
+    def stage_modules(self, i: int) -> list[nn.Module]:
+        return [self.layers[i]]
+
+    def out_norm(self, i: int, x: Tensor) -> Tensor:
+        return getattr(self, f'outnorm{i}')(x) if hasattr(self, f'outnorm{i}') else x
+
+    def final_norm(self, x: Tensor) -> Tensor:
+        return own_copy(x) if self.features_only else self.classifier.norm(x)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(B, h, w, C), normed -> logits (B, num_classes), or pooled features."""
+        return self.classifier(x, pre_logits)
+
+    def get_classifier(self) -> nn.Module:
+        return self.classifier.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a fresh linear layer for `num_classes` (0: none) in place."""
+        self.num_classes = num_classes
+        self.classifier.reset(num_classes, global_pool)
+        self._like_the_stem(self.classifier.head)
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict:
+        """Parameter groups in order of depth, for layer-wise learning-rate decay."""
+        blocks = (
+            [(r'^layers\.(\d+)', None)]
+            if coarse
+            else [
+                (r'^layers\.(\d+)\.downsample', (99998,)),
+                (r'^layers\.(\d+)\.blocks\.(\d+)', None),
+            ]
+        )
+        return dict(stem=r'^patch_embed|^pos_embed', blocks=[*blocks, (r'^classifier|^outnorm', (99999,))])
