@@ -7,7 +7,6 @@ registry and changes nothing of it: the rest of OpenMMLab comes, and is patched,
 """
 
 import inspect
-from collections.abc import Callable
 
 from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.registry import MODELS as ROOT
@@ -15,20 +14,16 @@ from mmengine.registry import Registry
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmvssm.backbones import _factory
-from mmvssm.backbones._backbone import check_choice
+from mmvssm.backbones import FAMILIES, Family, check_choice, load_weights
 
 MODELS = Registry('model', parent=ROOT, scope='mmvssm')
-
-# the variants of which detectors and segmentors were published
-DOWNSTREAM = {'VMamba': {'tiny': 'tiny_s1l8', 'small': 'small_s2l15', 'base': 'base_s2l15'}}
 
 
 class ConfigBackbone:
     """What a config may say about any family, on top of the family's own constructor arguments.
 
     Args:
-        arch: name of a variant, with or without the family's `arch_prefix`; or a dict of constructor arguments; or None
+        arch: name of a variant, with or without the family's `prefix`; or a dict of constructor arguments; or None
             when these are given as keywords. Keywords override the variant's numbers.
         out_indices: which maps to return; None for all.
         out_norms: put the official norm on each map.
@@ -42,7 +37,7 @@ class ConfigBackbone:
         ValueError, TypeError: one line that names the field and what is allowed.
     """
 
-    family: type
+    family: Family
 
     def __init__(
         self,
@@ -78,7 +73,7 @@ class ConfigBackbone:
             mmvssm.weights.CheckpointError: the file is unreadable or belongs to another model.
         """
         if self.init_cfg is not None:
-            _factory.load_weights(self, self.init_cfg['checkpoint'])
+            load_weights(self, self.init_cfg['checkpoint'])
         self.is_init = True
 
     def train(self, mode: bool = True):
@@ -97,35 +92,22 @@ def _built(value):
     return [_built(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def _variants(family: type) -> dict[str, tuple[str, Callable]]:
-    """arch -> (full name, function that returns its numbers), short names first."""
-    full = {n: e.numbers for n, e in _factory._entrypoints.items() if e.cls is family}
-    short = {n.removeprefix(family.arch_prefix): (n, f) for n, f in full.items() if n.startswith(family.arch_prefix)}
-    aliases = {alias: short[name] for alias, name in DOWNSTREAM.get(family.__name__, {}).items()}
-    return {**aliases, **short, **{n: (n, f) for n, f in full.items()}}
-
-
-def _resolve_arch(family: type, arch) -> tuple[str | None, dict]:
+def _resolve_arch(family: Family, arch: str | dict | None) -> tuple[str | None, dict]:
     if arch is None or isinstance(arch, dict):
         return None, dict(arch or {})
-    variants = _variants(family)
-    check_choice('arch', arch, [*variants, 'a dict of constructor arguments'])
-    name, numbers = variants[arch]
-    return name, numbers()
+    check_choice('arch', arch, [*family.arches, 'a dict of constructor arguments'])
+    name = family.arches[arch]
+    return name, family.variants[name].numbers
 
 
-def _arguments(cls: type) -> list[str]:
-    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return [n for n, p in inspect.signature(cls.__init__).parameters.items() if n != 'self' and p.kind not in kinds]
-
-
-def _reject_unknown(family: type, kwargs: dict) -> None:
+def _reject_unknown(family: Family, kwargs: dict) -> None:
     reserved = ('features_only', 'num_classes')  # a backbone in a config has maps, no classifier
-    allowed = [name for name in _arguments(family) if name not in reserved]
+    allowed = [name for name in family.arguments if name not in reserved]
     for name in kwargs:
         if name not in allowed:
-            everything = dict.fromkeys([*_arguments(ConfigBackbone), *allowed])
-            raise TypeError(f'{family.__name__} got an unknown field {name!r}; allowed: {", ".join(everything)}')
+            own = [n for n, p in inspect.signature(ConfigBackbone).parameters.items() if p.kind is not p.VAR_KEYWORD]
+            everything = ', '.join(dict.fromkeys([*own, *allowed]))
+            raise TypeError(f'{family.cls.__name__} got an unknown field {name!r}; allowed: {everything}')
 
 
 def _check_init_cfg(init_cfg, pretrained) -> dict | None:
@@ -148,15 +130,15 @@ def _check_init_cfg(init_cfg, pretrained) -> dict | None:
 
 def register() -> list[str]:
     """Make every family known to mmengine's root registry; returns the names. Calling it again is harmless."""
-    families = {entry.cls.__name__: entry.cls for entry in _factory._entrypoints.values()}
-    for name, family in families.items():
+    for family in FAMILIES.values():
+        name = family.cls.__name__
         if name not in ROOT.module_dict:
-            members = {'family': family, '__doc__': family.__doc__, '__module__': __name__}
-            cls = type(name, (ConfigBackbone, family), members)
+            members = {'family': family, '__doc__': family.cls.__doc__, '__module__': __name__}
+            cls = type(name, (ConfigBackbone, family.cls), members)
             globals()[name] = cls  # importable, so that configs can name the class itself and models can be pickled
             ROOT.register_module(name=name, module=cls)
             MODELS.register_module(name=name, module=cls)
-    return list(families)
+    return [family.cls.__name__ for family in FAMILIES.values()]
 
 
 def build(cfg: dict) -> nn.Module:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmvssm.backbones import create_model, load_weights
-from mmvssm.backbones._factory import _NoValues
+from mmvssm.backbones._loading import NoValues
 from mmvssm.kernels import use_backend
 from tests.golden_cases import ROOT, find_cases
 
@@ -26,10 +26,10 @@ def official(case):
     return importlib.import_module(f'tests.official.{case.spec["family"]}')
 
 
-class NoDraws(_NoValues):
+class NoDraws(NoValues):
     """Leaves memory as it is where a constructor would draw random values; the case's values take their place."""
 
-    writers = _NoValues.draws
+    writers = NoValues.draws
 
 
 def build(case) -> torch.nn.Module:

@@ -1,18 +1,36 @@
-"""One file a family; importing this package registers every variant."""
+"""One file a family, one line a family below; importing this package registers every variant."""
 
-from . import efficientvmamba, heracles, localvim, localvmamba, vil, vim, vmamba
-from ._factory import create_model, identify, list_models, load_weights
+from . import (  # noqa: F401
+    efficientvmamba,
+    heracles,
+    localvim,
+    localvmamba,
+    vil,
+    vim,
+    vmamba,
+)
+from ._backbone import Backbone, check_choice
+from ._loading import identify, likeness, load_weights, match_weights, meta_model, options_for, variant_name
+from ._registry import FAMILIES, Family, Variant, family_of, list_models
+from ._stages import HierarchicalBackbone
+from ._timm import create_model, register
 
 __all__ = [
+    'FAMILIES',
+    'Backbone',
+    'Family',
+    'HierarchicalBackbone',
+    'Variant',
+    'check_choice',
     'create_model',
-    'efficientvmamba',
-    'heracles',
+    'family_of',
     'identify',
+    'likeness',
     'list_models',
     'load_weights',
-    'localvim',
-    'localvmamba',
-    'vil',
-    'vim',
-    'vmamba',
+    'match_weights',
+    'meta_model',
+    'options_for',
+    'register',
+    'variant_name',
 ]

@@ -115,7 +115,6 @@ class Backbone(nn.Module):
         head_prefixes: state-dict prefixes that only the classifier (or a model of more maps) has; a feature model drops
             them on load.
         fresh_prefixes: prefixes that dense prediction adds, absent from ImageNet files.
-        arch_prefix: what `arch=` in a config may leave out of a variant's name.
         first_conv, classifier_name: parameter-path prefixes for timm's default config.
         extra_classifiers: further linear layers whose size is the number of classes.
         frozen_stages: what :meth:`freeze` was last called with.
@@ -124,7 +123,6 @@ class Backbone(nn.Module):
 
     head_prefixes: tuple[str, ...] = ()
     fresh_prefixes: tuple[str, ...] = ()
-    arch_prefix: str
     first_conv: str = ''
     classifier_name: str = ''
     extra_classifiers: tuple[str, ...] = ()

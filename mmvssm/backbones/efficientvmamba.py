@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from mmvssm import scans
 
 from ._backbone import check_choice, check_int, drop_path_rates
-from ._factory import register_variant
 from ._graph import one_node
 from ._layers import DirectionalScan, LayerNorm, ToNCHW, ToNHWC, conv_stem, nchw
 from ._local import BiAttn
+from ._registry import Family, Variant
 from ._stages import PATCH_SIZES, VSSBackbone, make_downsample, stage_dims
+from ._timm import register
 
 MAX_SCAN_RATIO = 2.0  # the official scan is never wider than this; a wider block projects down before it and up after
 
@@ -176,8 +177,6 @@ class EfficientVMamba(VSSBackbone):
         features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
     """
 
-    arch_prefix = 'efficientvmamba_'
-
     def __init__(
         self,
         depths: Sequence[int] = (2, 2, 4, 2),
@@ -270,25 +269,19 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
     return out
 
 
-@register_variant(EfficientVMamba)
-def efficientvmamba_tiny():
-    """EfficientVMamba-T, 6.5 M parameters."""
-    return dict(depths=(2, 2, 4, 2), dims=48)
-
-
-@register_variant(EfficientVMamba)
-def efficientvmamba_small():
-    """EfficientVMamba-S, 11.3 M parameters: 64 wide, as its training log says, not 96 as the paper's table."""
-    return dict(depths=(2, 2, 4, 2), dims=64)
-
-
-@register_variant(EfficientVMamba)
-def efficientvmamba_base():
-    """EfficientVMamba-B, 33.7 M parameters."""
-    return dict(depths=(2, 2, 9, 2), dims=96)
-
-
-@register_variant(EfficientVMamba)
-def test_efficientvmamba():
-    """A micro model for tests."""
-    return dict(depths=(1, 2, 1, 1), dims=(16, 24, 32, 40))
+FAMILY = Family(
+    EfficientVMamba,
+    prefix='efficientvmamba_',
+    checkpoint_filter_fn=checkpoint_filter_fn,
+    variants={
+        'efficientvmamba_tiny': Variant('EfficientVMamba-T, 6.5 M parameters.', depths=(2, 2, 4, 2), dims=48),
+        'efficientvmamba_small': Variant(
+            "EfficientVMamba-S, 11.3 M parameters: 64 wide, as its training log says, not 96 as the paper's table.",
+            depths=(2, 2, 4, 2),
+            dims=64,
+        ),
+        'efficientvmamba_base': Variant('EfficientVMamba-B, 33.7 M parameters.', depths=(2, 2, 9, 2), dims=96),
+        'test_efficientvmamba': Variant('A micro model for tests.', depths=(1, 2, 1, 1), dims=(16, 24, 32, 40)),
+    },
+)
+register(FAMILY)

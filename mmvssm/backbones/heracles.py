@@ -18,10 +18,11 @@ from mmvssm.kernels import resize_spectral_weight, spectral_filter
 from mmvssm.weights import CheckpointError
 
 from ._backbone import check_choice, drop_path_rates, own_copy
-from ._factory import register_variant
 from ._graph import one_node
 from ._layers import LayerNorm, attention, nchw
+from ._registry import Family, Variant
 from ._stages import HierarchicalBackbone
+from ._timm import register
 
 POOLS = ('token', '')
 EPS = 1e-6  # of every LayerNorm but those of the stem and the downsampling
@@ -212,7 +213,6 @@ class Heracles(HierarchicalBackbone):
     """
 
     head_prefixes = ('post_network.', 'head.', 'aux_head.')
-    arch_prefix = 'heracles_'
     first_conv = 'patch_embed1.conv.0'
     classifier_name = 'head'
     extra_classifiers = ('aux_head',)
@@ -435,38 +435,48 @@ def _resizable(value: Tensor, like: tuple[int, ...]) -> bool:
     return value.ndim == len(like) and value.shape[0] == like[0] and tuple(value.shape) != tuple(like)
 
 
-@register_variant(Heracles)
-def heracles_small():
-    """Heracles-C-S, 21.7 M parameters."""
-    return dict(depths=(3, 4, 6, 3), embed_dims=(64, 128, 320, 448), num_heads=(2, 4, 10, 14), stem_hidden_dim=32)
-
-
-@register_variant(Heracles)
-def heracles_base():
-    """Heracles-C-B, 32.5 M parameters."""
-    return dict(depths=(3, 4, 12, 3), embed_dims=(64, 128, 320, 512), num_heads=(2, 4, 10, 16), stem_hidden_dim=64)
-
-
-@register_variant(Heracles)
-def heracles_large():
-    """Heracles-C-L, 53.7 M parameters."""
-    return dict(depths=(3, 6, 18, 3), embed_dims=(96, 192, 384, 512), num_heads=(3, 6, 12, 16), stem_hidden_dim=64)
-
-
-@register_variant(Heracles)
-def heracles_huge():
-    """This project's own reading of Heracles-C-H: never defined in public but for a hint at 192 and 384 channels."""
-    return dict(depths=(3, 6, 18, 3), embed_dims=(192, 384, 576, 768), num_heads=(6, 12, 18, 24), stem_hidden_dim=96)
-
-
-@register_variant(Heracles)
-def test_heracles():
-    """A micro model for tests, its spectral weights native to 64 x 64 images."""
-    return dict(
-        depths=(2, 1, 1, 1),
-        embed_dims=(16, 24, 32, 40),
-        num_heads=(1, 1, 2, 2),
-        mlp_ratios=(4, 4, 2, 2),
-        stem_hidden_dim=8,
-        spectral_sizes=((16, 16), (8, 8)),
-    )
+FAMILY = Family(
+    Heracles,
+    prefix='heracles_',
+    checkpoint_filter_fn=checkpoint_filter_fn,
+    variants={
+        'heracles_small': Variant(
+            'Heracles-C-S, 21.7 M parameters.',
+            depths=(3, 4, 6, 3),
+            embed_dims=(64, 128, 320, 448),
+            num_heads=(2, 4, 10, 14),
+            stem_hidden_dim=32,
+        ),
+        'heracles_base': Variant(
+            'Heracles-C-B, 32.5 M parameters.',
+            depths=(3, 4, 12, 3),
+            embed_dims=(64, 128, 320, 512),
+            num_heads=(2, 4, 10, 16),
+            stem_hidden_dim=64,
+        ),
+        'heracles_large': Variant(
+            'Heracles-C-L, 53.7 M parameters.',
+            depths=(3, 6, 18, 3),
+            embed_dims=(96, 192, 384, 512),
+            num_heads=(3, 6, 12, 16),
+            stem_hidden_dim=64,
+        ),
+        'heracles_huge': Variant(
+            "This project's own reading of Heracles-C-H: never defined in public, but for 192 and 384 channels.",
+            depths=(3, 6, 18, 3),
+            embed_dims=(192, 384, 576, 768),
+            num_heads=(6, 12, 18, 24),
+            stem_hidden_dim=96,
+        ),
+        'test_heracles': Variant(
+            'A micro model for tests, its spectral weights native to 64 x 64 images.',
+            depths=(2, 1, 1, 1),
+            embed_dims=(16, 24, 32, 40),
+            num_heads=(1, 1, 2, 2),
+            mlp_ratios=(4, 4, 2, 2),
+            stem_hidden_dim=8,
+            spectral_sizes=((16, 16), (8, 8)),
+        ),
+    },
+)
+register(FAMILY)

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from mmvssm import scans
 
 from ._backbone import check_choice
-from ._factory import register_variant
 from ._graph import one_node
 from ._layers import answer_dtype
 from ._local import BiAttn, SearchWeights
@@ -33,7 +32,9 @@ from ._mamba_stream import (
     shrunk_uniform_,
     with_class_token,
 )
+from ._registry import Family, Variant
 from ._single_stride import Grid, resize_table, square_grid
+from ._timm import register
 
 
 @one_node
@@ -112,8 +113,6 @@ class LocalVim(StreamBackbone):
     """
 
     key_options = {'rope.': 'rope=True', 'cls_token': "class_token='middle'"}
-
-    arch_prefix = 'localvim_'
 
     def __init__(
         self,
@@ -248,44 +247,57 @@ SEARCHED = [
 UNSEARCHED = [['h', 'h_flip', 'w2', 'w2_flip']] * 20
 
 
-@register_variant(LocalVim)
-def localvim_tiny():
-    """LocalVim-T, searched directions, 8.0 M parameters."""
-    return dict(embed_dim=192, depth=20, directions=SEARCHED)
+def _all_eight(d: Sequence[str]) -> list[Sequence[str]]:
+    return [d[:4], d[4:], d[::2], d[1::2]]
 
 
-@register_variant(LocalVim)
-def localvim_tiny_midcls():
-    """LocalVim-T with a class token in the middle and no rotation, 8.0 M parameters."""
-    return dict(embed_dim=192, depth=20, directions=SEARCHED, class_token='middle', rope=False)
-
-
-@register_variant(LocalVim)
-def localvim_tiny_unsearched():
-    """LocalVim-T with the same four directions in every layer, 8.0 M parameters."""
-    return dict(embed_dim=192, depth=20, directions=UNSEARCHED)
-
-
-@register_variant(LocalVim)
-def localvim_small():
-    """LocalVim-S, searched directions, 27.8 M parameters; the official code also has the next one under this name."""
-    return dict(embed_dim=384, depth=20, directions=SEARCHED)
-
-
-@register_variant(LocalVim)
-def localvim_small_unsearched():
-    """LocalVim-S with the same four directions in every layer, 27.8 M parameters."""
-    return dict(embed_dim=384, depth=20, directions=UNSEARCHED)
-
-
-@register_variant(LocalVim)
-def localvim_tiny_search():
-    """The narrow supernet in which LocalVim-T's directions are searched, 5.5 M parameters."""
-    return dict(embed_dim=128, depth=20, directions=None)
-
-
-@register_variant(LocalVim)
-def test_localvim():
-    """A micro model for tests that meets all eight directions."""
-    directions = [scans.LOCAL_SCAN[:4], scans.LOCAL_SCAN[4:], scans.LOCAL_SCAN[::2], scans.LOCAL_SCAN[1::2]]
-    return dict(embed_dim=32, depth=4, directions=directions, img_size=64)
+FAMILY = Family(
+    LocalVim,
+    prefix='localvim_',
+    checkpoint_filter_fn=checkpoint_filter_fn,
+    variants={
+        'localvim_tiny': Variant(
+            'LocalVim-T, searched directions, 8.0 M parameters.', embed_dim=192, depth=20, directions=SEARCHED
+        ),
+        'localvim_tiny_midcls': Variant(
+            'LocalVim-T with a class token in the middle and no rotation, 8.0 M parameters.',
+            embed_dim=192,
+            depth=20,
+            directions=SEARCHED,
+            class_token='middle',
+            rope=False,
+        ),
+        'localvim_tiny_unsearched': Variant(
+            'LocalVim-T with the same four directions in every layer, 8.0 M parameters.',
+            embed_dim=192,
+            depth=20,
+            directions=UNSEARCHED,
+        ),
+        'localvim_small': Variant(
+            'LocalVim-S, searched directions, 27.8 M parameters; the official code gives the next one this name too.',
+            embed_dim=384,
+            depth=20,
+            directions=SEARCHED,
+        ),
+        'localvim_small_unsearched': Variant(
+            'LocalVim-S with the same four directions in every layer, 27.8 M parameters.',
+            embed_dim=384,
+            depth=20,
+            directions=UNSEARCHED,
+        ),
+        'localvim_tiny_search': Variant(
+            "The narrow supernet in which LocalVim-T's directions are searched, 5.5 M parameters.",
+            embed_dim=128,
+            depth=20,
+            directions=None,
+        ),
+        'test_localvim': Variant(
+            'A micro model for tests that meets all eight directions.',
+            embed_dim=32,
+            depth=4,
+            directions=_all_eight(scans.LOCAL_SCAN),
+            img_size=64,
+        ),
+    },
+)
+register(FAMILY)

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from mmvssm import scans
 
 from ._backbone import check_int, drop_path_rates
-from ._factory import register_variant
 from ._graph import one_node
 from ._layers import DirectionalScan, LayerNorm, PatchMerging, conv_stem, nchw
 from ._local import BiAttn, weighed_sum
+from ._registry import Family, Variant
 from ._stages import PATCH_SIZES, VSSBackbone, VSSBlock, stage_dims
+from ._timm import register
 
 
 class MultiScan(nn.Module):
@@ -92,8 +93,6 @@ class LocalVMamba(VSSBackbone):
             dilated (the scans as they are). None: as published.
         features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
     """
-
-    arch_prefix = 'localvmamba_'
 
     def __init__(
         self,
@@ -202,38 +201,45 @@ SMALL_DIRECTIONS = _lists("""
 """)
 
 
-@register_variant(LocalVMamba)
-def localvmamba_tiny():
-    """LocalVMamba-T, searched directions, 25.5 M parameters."""
-    return dict(depths=(2, 2, 9, 2), dims=96, directions=TINY_DIRECTIONS)
+def _all_eight(d: Sequence[str]) -> list[Sequence[str]]:
+    return [d[:4], d[4:], d[::2], d[1::2], d[4:]]
 
 
-@register_variant(LocalVMamba)
-def localvmamba_small():
-    """LocalVMamba-S, searched directions, 49.7 M parameters."""
-    return dict(depths=(2, 2, 27, 2), dims=96, directions=SMALL_DIRECTIONS)
-
-
-@register_variant(LocalVMamba)
-def localvmamba_tiny_search():
-    """The narrow supernet in which LocalVMamba-T's directions are searched, 4.6 M parameters."""
-    return dict(depths=(2, 2, 9, 2), dims=32, directions=None)
-
-
-@register_variant(LocalVMamba)
-def localvmamba_small_search():
-    """The narrow supernet in which LocalVMamba-S's directions are searched, 9.1 M parameters."""
-    return dict(depths=(2, 2, 27, 2), dims=32, directions=None)
-
-
-@register_variant(LocalVMamba)
-def test_localvmamba():
-    """A micro model for tests that meets all eight directions."""
-    directions = [
-        scans.LOCAL_SCAN[:4],
-        scans.LOCAL_SCAN[4:],
-        scans.LOCAL_SCAN[::2],
-        scans.LOCAL_SCAN[1::2],
-        scans.LOCAL_SCAN[4:],
-    ]
-    return dict(depths=(1, 1, 2, 1), dims=(16, 32, 48, 64), directions=directions)
+FAMILY = Family(
+    LocalVMamba,
+    prefix='localvmamba_',
+    checkpoint_filter_fn=checkpoint_filter_fn,
+    variants={
+        'localvmamba_tiny': Variant(
+            'LocalVMamba-T, searched directions, 25.5 M parameters.',
+            depths=(2, 2, 9, 2),
+            dims=96,
+            directions=TINY_DIRECTIONS,
+        ),
+        'localvmamba_small': Variant(
+            'LocalVMamba-S, searched directions, 49.7 M parameters.',
+            depths=(2, 2, 27, 2),
+            dims=96,
+            directions=SMALL_DIRECTIONS,
+        ),
+        'localvmamba_tiny_search': Variant(
+            "The narrow supernet in which LocalVMamba-T's directions are searched, 4.6 M parameters.",
+            depths=(2, 2, 9, 2),
+            dims=32,
+            directions=None,
+        ),
+        'localvmamba_small_search': Variant(
+            "The narrow supernet in which LocalVMamba-S's directions are searched, 9.1 M parameters.",
+            depths=(2, 2, 27, 2),
+            dims=32,
+            directions=None,
+        ),
+        'test_localvmamba': Variant(
+            'A micro model for tests that meets all eight directions.',
+            depths=(1, 1, 2, 1),
+            dims=(16, 32, 48, 64),
+            directions=_all_eight(scans.LOCAL_SCAN),
+        ),
+    },
+)
+register(FAMILY)

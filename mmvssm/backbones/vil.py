@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from mmvssm.kernels import mlstm
 
 from ._backbone import check_choice, check_int, drop_path_rates, own_copy
-from ._factory import register_variant
 from ._graph import one_node
 from ._layers import LayerNorm, is_plain, layer_norm
 from ._mamba_stream import convolve_causally
+from ._registry import Family, Variant
 from ._single_stride import Grid, PlainBackbone, TableResizer, as_map, pad_image, resize_table, to_pair
+from ._timm import register
 
 CONV_KINDS = ('2d', 'causal1d')
 POOLS = ('bilateral_flatten', 'bilateral_avg', '')
@@ -261,9 +262,6 @@ class VisionLSTM(PlainBackbone):
 
     head_prefixes = ('head.', 'xlstm.post_blocks_norm.')
     classifier_name = 'head.1'
-    arch_prefix = (
-        'vil_'  # so 'tiny' is of the first generation, and the second one's names are written out: 'vil2_tiny'
-    )
     block_path = 'xlstm.blocks.{}'
 
     def __init__(
@@ -496,85 +494,31 @@ def _first(embed_dim: int, depth: int, **numbers) -> dict:
     )
 
 
-@register_variant(VisionLSTM)
-def vil_tiny():
-    """ViL-T of the first generation, 6.1 M parameters."""
-    return _first(192, 24)
-
-
-@register_variant(VisionLSTM)
-def vil_tinyplus():
-    """ViL-T+, 7.3 M parameters; its 29 blocks end with a forward one."""
-    return _first(192, 29)
-
-
-@register_variant(VisionLSTM)
-def vil_small():
-    """ViL-S of the first generation, 22.8 M parameters."""
-    return _first(384, 24)
-
-
-@register_variant(VisionLSTM)
-def vil_smallplus():
-    """ViL-S+, 24.6 M parameters."""
-    return _first(384, 26)
-
-
-@register_variant(VisionLSTM)
-def vil_base():
-    """ViL-B of the first generation, 88.1 M parameters."""
-    return _first(768, 24)
-
-
-@register_variant(VisionLSTM)
-def vil_tiny_stride8():
-    """ViL-T with patches that overlap by half; never published."""
-    return _first(192, 24, stride=8)
-
-
-@register_variant(VisionLSTM)
-def vil_tinyplus_stride8():
-    """ViL-T+ with patches that overlap by half: 27 x 27 tokens at 224."""
-    return _first(192, 29, stride=8)
-
-
-@register_variant(VisionLSTM)
-def vil_small_stride8():
-    """ViL-S with patches that overlap by half; never published."""
-    return _first(384, 24, stride=8)
-
-
-@register_variant(VisionLSTM)
-def vil_smallplus_stride8():
-    """ViL-S+ with patches that overlap by half."""
-    return _first(384, 26, stride=8)
-
-
-@register_variant(VisionLSTM)
-def vil_base_stride8():
-    """ViL-B with patches that overlap by half."""
-    return _first(768, 24, stride=8)
-
-
-@register_variant(VisionLSTM)
-def vil2_tiny():
-    """ViL-T, 6.4 M parameters."""
-    return dict(embed_dim=192, depth=24)
-
-
-@register_variant(VisionLSTM)
-def vil2_small():
-    """ViL-S, 23.4 M parameters."""
-    return dict(embed_dim=384, depth=24)
-
-
-@register_variant(VisionLSTM)
-def vil2_base():
-    """ViL-B, 89.3 M parameters."""
-    return dict(embed_dim=768, depth=24)
-
-
-@register_variant(VisionLSTM)
-def test_vil():
-    """A micro model for tests."""
-    return dict(embed_dim=32, depth=4, img_size=64)
+FAMILY = Family(
+    VisionLSTM,
+    prefix='vil_',
+    checkpoint_filter_fn=checkpoint_filter_fn,
+    variants={
+        'vil_tiny': Variant('ViL-T of the first generation, 6.1 M parameters.', **_first(192, 24)),
+        'vil_tinyplus': Variant('ViL-T+, 7.3 M parameters; its 29 blocks end with a forward one.', **_first(192, 29)),
+        'vil_small': Variant('ViL-S of the first generation, 22.8 M parameters.', **_first(384, 24)),
+        'vil_smallplus': Variant('ViL-S+, 24.6 M parameters.', **_first(384, 26)),
+        'vil_base': Variant('ViL-B of the first generation, 88.1 M parameters.', **_first(768, 24)),
+        'vil_tiny_stride8': Variant(
+            'ViL-T with patches that overlap by half; never published.', **_first(192, 24, stride=8)
+        ),
+        'vil_tinyplus_stride8': Variant(
+            'ViL-T+ with patches that overlap by half: 27 x 27 tokens at 224.', **_first(192, 29, stride=8)
+        ),
+        'vil_small_stride8': Variant(
+            'ViL-S with patches that overlap by half; never published.', **_first(384, 24, stride=8)
+        ),
+        'vil_smallplus_stride8': Variant('ViL-S+ with patches that overlap by half.', **_first(384, 26, stride=8)),
+        'vil_base_stride8': Variant('ViL-B with patches that overlap by half.', **_first(768, 24, stride=8)),
+        'vil2_tiny': Variant('ViL-T, 6.4 M parameters.', embed_dim=192, depth=24),
+        'vil2_small': Variant('ViL-S, 23.4 M parameters.', embed_dim=384, depth=24),
+        'vil2_base': Variant('ViL-B, 89.3 M parameters.', embed_dim=768, depth=24),
+        'test_vil': Variant('A micro model for tests.', embed_dim=32, depth=4, img_size=64),
+    },
+)
+register(FAMILY)

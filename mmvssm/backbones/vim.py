@@ -17,7 +17,6 @@ from mmvssm import scans
 from mmvssm.weights import CheckpointError
 
 from ._backbone import check_choice
-from ._factory import register_variant
 from ._graph import one_node
 from ._layers import answer_dtype
 from ._mamba_stream import (
@@ -33,7 +32,9 @@ from ._mamba_stream import (
     shrunk_uniform_,
     with_class_token,
 )
+from ._registry import Family, Variant
 from ._single_stride import Grid, grid_size, square_grid
+from ._timm import register
 
 RASTER = ('h', 'h_flip')
 LAST_FEATURES = ('mixer', 'add', 'norm')
@@ -139,7 +140,6 @@ class Vim(StreamBackbone):
     """
 
     key_options = {'rope.': "class_token='first', rope=True, rope_residual=True, divide_out=False"}
-    arch_prefix = 'vim_'
     # the necks that the published dense models keep inside the backbone
     head_prefixes = ('head.', 'norm_f.', 'fpn1.', 'fpn2.', 'fpn3.', 'fpn4.', 'simfp_')
 
@@ -319,43 +319,26 @@ def _stride8(**numbers) -> dict:
     return dict(stride=8, **numbers)
 
 
-@register_variant(Vim)
-def vim_tiny():
-    """Vim-T, 7.1 M parameters."""
-    return dict(embed_dim=192, depth=24)
-
-
-@register_variant(Vim)
-def vim_tiny_rope():
-    """Vim-T as first released: the class token first, rotations on both streams, no halving, 7.1 M parameters."""
-    return dict(embed_dim=192, depth=24, class_token='first', rope=True, rope_residual=True, divide_out=False)
-
-
-@register_variant(Vim)
-def vim_small():
-    """Vim-S, 25.8 M parameters."""
-    return dict(embed_dim=384, depth=24)
-
-
-@register_variant(Vim)
-def vim_base():
-    """Vim-B, 97.6 M parameters."""
-    return dict(embed_dim=768, depth=24)
-
-
-@register_variant(Vim)
-def vim_tiny_stride8():
-    """Vim-T+, 7.3 M parameters."""
-    return _stride8(embed_dim=192, depth=24)
-
-
-@register_variant(Vim)
-def vim_small_stride8():
-    """Vim-S+, 26.0 M parameters."""
-    return _stride8(embed_dim=384, depth=24)
-
-
-@register_variant(Vim)
-def test_vim():
-    """A micro model for tests."""
-    return dict(embed_dim=48, depth=4, img_size=64)
+FAMILY = Family(
+    Vim,
+    prefix='vim_',
+    checkpoint_filter_fn=checkpoint_filter_fn,
+    variants={
+        'vim_tiny': Variant('Vim-T, 7.1 M parameters.', embed_dim=192, depth=24),
+        'vim_tiny_rope': Variant(
+            'Vim-T as first released: the class token first, rotations on both streams, no halving, 7.1 M parameters.',
+            embed_dim=192,
+            depth=24,
+            class_token='first',
+            rope=True,
+            rope_residual=True,
+            divide_out=False,
+        ),
+        'vim_small': Variant('Vim-S, 25.8 M parameters.', embed_dim=384, depth=24),
+        'vim_base': Variant('Vim-B, 97.6 M parameters.', embed_dim=768, depth=24),
+        'vim_tiny_stride8': Variant('Vim-T+, 7.3 M parameters.', **_stride8(embed_dim=192, depth=24)),
+        'vim_small_stride8': Variant('Vim-S+, 26.0 M parameters.', **_stride8(embed_dim=384, depth=24)),
+        'test_vim': Variant('A micro model for tests.', embed_dim=48, depth=4, img_size=64),
+    },
+)
+register(FAMILY)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from mmvssm import scans
 
 from ._backbone import check_choice, check_int, drop_path_rates
-from ._factory import register_variant
 from ._graph import one_node
 from ._layers import (
     ACTIVATIONS,
@@ -26,7 +25,9 @@ from ._layers import (
     conv_stem,
     nchw,
 )
+from ._registry import Family, Variant
 from ._stages import PATCH_SIZES, VSSBackbone, VSSBlock, make_downsample, stage_dims
+from ._timm import register
 
 SCAN_MODES = dict(
     cross=scans.CROSS_SCAN,
@@ -216,8 +217,6 @@ class VMamba(VSSBackbone):
         features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
     """
 
-    arch_prefix = 'vmamba_'
-
     def __init__(
         self,
         depths: Sequence[int] = (2, 2, 8, 2),
@@ -357,67 +356,39 @@ def _v0(**numbers) -> dict:
     )
 
 
-@register_variant(VMamba)
-def vmambav0_tiny():
-    """Vanilla-VMamba-T, 22.9 M parameters."""
-    return _v0(depths=(2, 2, 9, 2), dims=96)
-
-
-@register_variant(VMamba)
-def vmambav0_small():
-    """Vanilla-VMamba-S, 44.4 M parameters."""
-    return _v0(depths=(2, 2, 27, 2), dims=96)
-
-
-@register_variant(VMamba)
-def vmambav0_base():
-    """Vanilla-VMamba-B, 76.3 M parameters."""
-    return _v0(depths=(2, 2, 27, 2), dims=128)
-
-
-@register_variant(VMamba)
-def vmamba_tiny_0220():
-    """VMamba-T(0220), the first of the second generation and still gated, 32.5 M parameters."""
-    return dict(depths=(2, 2, 4, 2), dims=96, ssm_ratio=2.0, forward_type='v2')
-
-
-@register_variant(VMamba)
-def vmamba_tiny_s2l5():
-    """VMamba-T[s2l5], 30.7 M parameters."""
-    return dict(depths=(2, 2, 5, 2), dims=96, ssm_ratio=2.0)
-
-
-@register_variant(VMamba)
-def vmamba_small_s2l15():
-    """VMamba-S[s2l15], 50.1 M parameters."""
-    return dict(depths=(2, 2, 15, 2), dims=96, ssm_ratio=2.0)
-
-
-@register_variant(VMamba)
-def vmamba_base_s2l15():
-    """VMamba-B[s2l15], 88.6 M parameters."""
-    return dict(depths=(2, 2, 15, 2), dims=128, ssm_ratio=2.0)
-
-
-@register_variant(VMamba)
-def vmamba_tiny_s1l8():
-    """VMamba-T[s1l8], the headline tiny model, 30.2 M parameters."""
-    return dict(depths=(2, 2, 8, 2), dims=96, ssm_ratio=1.0)
-
-
-@register_variant(VMamba)
-def vmamba_small_s1l20():
-    """VMamba-S[s1l20], 49.0 M parameters."""
-    return dict(depths=(2, 2, 20, 2), dims=96, ssm_ratio=1.0)
-
-
-@register_variant(VMamba)
-def vmamba_base_s1l20():
-    """VMamba-B[s1l20], 86.6 M parameters."""
-    return dict(depths=(2, 2, 20, 2), dims=128, ssm_ratio=1.0)
-
-
-@register_variant(VMamba)
-def test_vmamba():
-    """A micro model for tests."""
-    return dict(depths=(1, 1, 2, 1), dims=(16, 24, 32, 40), ssm_ratio=1.0)
+FAMILY = Family(
+    VMamba,
+    prefix='vmamba_',
+    checkpoint_filter_fn=checkpoint_filter_fn,
+    variants={
+        'vmambav0_tiny': Variant('Vanilla-VMamba-T, 22.9 M parameters.', **_v0(depths=(2, 2, 9, 2), dims=96)),
+        'vmambav0_small': Variant('Vanilla-VMamba-S, 44.4 M parameters.', **_v0(depths=(2, 2, 27, 2), dims=96)),
+        'vmambav0_base': Variant('Vanilla-VMamba-B, 76.3 M parameters.', **_v0(depths=(2, 2, 27, 2), dims=128)),
+        'vmamba_tiny_0220': Variant(
+            'VMamba-T(0220), the first of the second generation and still gated, 32.5 M parameters.',
+            depths=(2, 2, 4, 2),
+            dims=96,
+            ssm_ratio=2.0,
+            forward_type='v2',
+        ),
+        'vmamba_tiny_s2l5': Variant('VMamba-T[s2l5], 30.7 M parameters.', depths=(2, 2, 5, 2), dims=96, ssm_ratio=2.0),
+        'vmamba_small_s2l15': Variant(
+            'VMamba-S[s2l15], 50.1 M parameters.', depths=(2, 2, 15, 2), dims=96, ssm_ratio=2.0
+        ),
+        'vmamba_base_s2l15': Variant(
+            'VMamba-B[s2l15], 88.6 M parameters.', depths=(2, 2, 15, 2), dims=128, ssm_ratio=2.0
+        ),
+        'vmamba_tiny_s1l8': Variant(
+            'VMamba-T[s1l8], the headline tiny model, 30.2 M parameters.', depths=(2, 2, 8, 2), dims=96, ssm_ratio=1.0
+        ),
+        'vmamba_small_s1l20': Variant(
+            'VMamba-S[s1l20], 49.0 M parameters.', depths=(2, 2, 20, 2), dims=96, ssm_ratio=1.0
+        ),
+        'vmamba_base_s1l20': Variant(
+            'VMamba-B[s1l20], 86.6 M parameters.', depths=(2, 2, 20, 2), dims=128, ssm_ratio=1.0
+        ),
+        'test_vmamba': Variant('A micro model for tests.', depths=(1, 1, 2, 1), dims=(16, 24, 32, 40), ssm_ratio=1.0),
+    },
+    short_names=dict(tiny='vmamba_tiny_s1l8', small='vmamba_small_s2l15', base='vmamba_base_s2l15'),
+)
+register(FAMILY)

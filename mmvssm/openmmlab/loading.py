@@ -17,8 +17,7 @@ from mmengine.runner import BaseLoop, Runner, checkpoint
 from torch import Tensor, nn
 
 from mmvssm import weights
-from mmvssm.backbones import _factory
-from mmvssm.backbones._backbone import Backbone
+from mmvssm.backbones import Backbone, family_of, identify, likeness, match_weights, options_for, variant_name
 
 from .necks import RescalePyramid, SimplePyramid, neck_names
 
@@ -144,10 +143,10 @@ def match_checkpoint(model: nn.Module, content: Mapping) -> tuple[weights.KeyRep
         state = {weights.plain_name(name): value for name, value in weights.find_weights(content).items()}
         return weights.sort_keys(own, state, optional=(UNCOUNTED,)), state
     if not path:
-        return _factory._match(backbone, weights.unwrap(content))
+        return match_weights(backbone, weights.unwrap(content))
     place = f'{path}.'
     inner, rest = _parts(model, weights.unwrap(content, whole=True), own)
-    report, converted = _factory._match(backbone, inner)
+    report, converted = match_weights(backbone, inner)
     report.missing += report.expected_missing  # a trained model has its out-norms
     report.expected_missing = []
     outside = {name: value for name, value in own.items() if not name.startswith(place)}
@@ -189,12 +188,12 @@ def _message(model: nn.Module, content: Mapping, report: weights.KeyReport) -> s
     ((path, backbone),) = backbones.items()
     state = weights.unwrap(content)
     inner = {k: v for k, v in state.items() if not k.startswith(backbone.fresh_prefixes)}
-    looks = _factory.identify(inner)
-    what = f'its backbone {_factory.likeness(inner, looks)}'
-    same_family = looks and isinstance(backbone, _factory.entrypoint(looks[0]).cls)
-    if same_family and _factory.variant_name(backbone) not in looks:
+    looks = identify(inner)
+    what = f'its backbone {likeness(inner, looks)}'
+    same_family = looks and isinstance(backbone, family_of(looks[0]).cls)
+    if same_family and variant_name(backbone) not in looks:
         what += f', which is model.backbone.arch={looks[0]}'
     elif same_family and path and not report.unexpected and all(n.startswith(f'{path}.') for n in report.loaded):
         what += '; it is a backbone without neck and head: give it as model.backbone.pretrained'
-    wanted = _factory.options_for(backbone, [name.removeprefix(f'{path}.') for name in report.unexpected])
+    wanted = options_for(backbone, [name.removeprefix(f'{path}.') for name in report.unexpected])
     return f'the checkpoint does not fit the model of this config ({what})\n{report.summary()}{wanted}'

@@ -15,7 +15,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS as ROOT
 from torch import Tensor, nn
 
-from mmvssm.backbones._backbone import check_choice
+from mmvssm.backbones import check_choice
 from mmvssm.registry import MODELS
 
 

@@ -8,7 +8,7 @@ from torchvision.models.detection.backbone_utils import FeaturePyramidNetwork
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from mmvssm import list_models
-from mmvssm.backbones._factory import entrypoint
+from mmvssm.backbones import family_of
 
 MICRO = list_models('test_*')
 FULL = [name for name in list_models() if name not in MICRO]
@@ -194,7 +194,7 @@ def test_no_weight_decay_names_exist(name):
 
 def one_size_each(variants: list[str]):
     """The variants as parameters: the last of each family, which is a small one, and the others as slow tests."""
-    first = {entrypoint(name).cls: name for name in variants}.values()
+    first = {family_of(name).cls: name for name in variants}.values()
     return [name if name in first else pytest.param(name, marks=pytest.mark.slow) for name in variants]
 
 

@@ -10,7 +10,7 @@ import torch
 import mmvssm
 from mmvssm import weights
 
-factory = importlib.import_module('mmvssm.backbones._factory')
+factory = importlib.import_module('mmvssm.backbones._timm')
 MICRO = 'test_vmamba'
 FIRST = 'patch_embed.0.weight'
 CLASSES = 5

@@ -98,7 +98,7 @@ def test_hub_layout_of_a_causal_convolution_in_the_second_generation():
 
 
 def test_one_generation_refuses_the_other(monkeypatch):
-    monkeypatch.setattr('mmvssm.backbones._factory.identify', lambda state: [])  # builds all variants, not needed here
+    monkeypatch.setattr('mmvssm.backbones._loading.identify', lambda state: [])  # builds all variants, not needed here
     with pytest.raises(CheckpointError):
         load_weights(micro(), micro(**FIRST).state_dict(), log=False)
 

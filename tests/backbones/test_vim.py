@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mmvssm.backbones import create_model, identify, load_weights
-from mmvssm.backbones._factory import _wrong_keys
+from mmvssm.backbones._loading import wrong_keys
 from mmvssm.backbones.vim import BiMamba, Vim
 from mmvssm.kernels import selective_scan
 from mmvssm.weights import CheckpointError, default_checkpoint
@@ -110,8 +110,8 @@ def test_weights_of_another_stride_fit_their_own_variant_alone():
     state = meta_model('vim_tiny').state_dict()
     finer = {**state, 'pos_embed': meta_model('vim_tiny', img_size=432).pos_embed}
     names = ('vim_tiny', 'vim_tiny_stride8', 'vim_small')
-    assert [name for name in names if _wrong_keys(name, state) == []] == ['vim_tiny']
-    assert [name for name in names if _wrong_keys(name, finer) == []] == ['vim_tiny_stride8']
+    assert [name for name in names if wrong_keys(name, state) == []] == ['vim_tiny']
+    assert [name for name in names if wrong_keys(name, finer) == []] == ['vim_tiny_stride8']
 
 
 @pytest.mark.parametrize(('place', 'positions'), [('middle', [4]), ('first', [0]), ('both', [0, 10])])

@@ -1,6 +1,6 @@
 """Heracles: the class `Heracles` and the functions `sct_s`, `sct_b`, `sct_l` of github.com/badripatro/heracles."""
 
-from mmvssm.backbones.heracles import Heracles, heracles_base, heracles_large, heracles_small
+from mmvssm.backbones.heracles import FAMILY, Heracles
 from tests.official import take
 
 RENAMES = dict(
@@ -17,14 +17,14 @@ RENAMES = dict(
 )
 # `spectral_resized_to` tells the sizes that the case's input leads to; nothing uses `sr_ratios`
 FIXED = dict(spectral_resized_to=(), sr_ratios=(), num_stages=(4,))
-NUMBERS = dict(sct_s=heracles_small, sct_b=heracles_base, sct_l=heracles_large)
+NAMES = dict(sct_s='heracles_small', sct_b='heracles_base', sct_l='heracles_large')
 
 
 def build(case: dict) -> Heracles:
     """`variant` names the official function; features are asked for by the outputs, as no official class has them."""
-    function = case['official_class'] if case['official_class'] in NUMBERS else case['variant']
-    if case['official_class'] not in ('Heracles', *NUMBERS) or function not in ('Heracles', *NUMBERS):
+    function = case['official_class'] if case['official_class'] in NAMES else case['variant']
+    if case['official_class'] not in ('Heracles', *NAMES) or function not in ('Heracles', *NAMES):
         raise NotImplementedError(f'official class {case["official_class"]}, variant {case["variant"]}')
     kwargs = take(case['kwargs'], RENAMES, FIXED)
-    numbers = NUMBERS[function].numbers() if function in NUMBERS else {}
+    numbers = FAMILY.variants[NAMES[function]].numbers if function in NAMES else {}
     return Heracles(**{**numbers, **kwargs}, features_only='feat0' in case['outputs'])

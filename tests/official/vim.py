@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from mmvssm.backbones._factory import entrypoint
+from mmvssm.backbones import family_of
 from mmvssm.backbones.vim import Vim
 from mmvssm.openmmlab.necks import RescalePyramid, SimplePyramid
 from tests.official import POOLS, stream_arguments, take
@@ -131,6 +131,7 @@ def build(case: dict) -> Vim:
     if case['official_class'] != 'VisionMamba':
         raise NotImplementedError(f'official class {case["official_class"]}')
     if case['variant'] in NAMES:
-        numbers = entrypoint(NAMES[case['variant']]).numbers()
+        name = NAMES[case['variant']]
+        numbers = family_of(name).variants[name].numbers
         return classifier(stream_arguments(case, dict(use_middle_cls_token=True)), numbers)
     return classifier(stream_arguments(case, middle), {})

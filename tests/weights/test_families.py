@@ -1,10 +1,21 @@
 """Each family's official files go into its models, and into no other's."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from mmvssm import weights
-from mmvssm.backbones import _factory, create_model, identify, list_models, load_weights
+from mmvssm.backbones import (
+    FAMILIES,
+    _loading,
+    create_model,
+    identify,
+    list_models,
+    load_weights,
+    match_weights,
+    meta_model,
+)
 
 MICRO = list_models('test_*')
 
@@ -84,23 +95,23 @@ def test_linear_layers_stored_as_convolutions(name):
 
 @pytest.mark.parametrize('name', MICRO)
 def test_a_micro_variants_weights_are_refused_by_the_others(name, monkeypatch):
-    state = _factory._meta_model(name).state_dict()
+    state = meta_model(name).state_dict()
     fits = identify(state)
     assert fits == [name]
-    monkeypatch.setattr(_factory, 'identify', lambda state: fits)  # asked once
+    monkeypatch.setattr(_loading, 'identify', lambda state: fits)  # asked once
     for other in MICRO:
         if other != name:
             with pytest.raises(
                 weights.KeyMismatchError, match=f'does not fit {other}: it looks like {name}\n'
             ) as error:
-                load_weights(_factory._meta_model(other), state, log=False)
+                load_weights(meta_model(other), state, log=False)
             assert len(str(error.value).splitlines()) == 2
 
 
 @pytest.mark.parametrize('name', MICRO)
 @pytest.mark.parametrize('change', ['missing', 'left over', 'wrong shape'])
 def test_one_wrong_key_is_enough(name, change, monkeypatch):
-    monkeypatch.setattr(_factory, 'identify', lambda state: [])  # what it looks like is tested above
+    monkeypatch.setattr(_loading, 'identify', lambda state: [])  # what it looks like is tested above
     state = filled(name)
     key = [k for k in state if 'norm' not in k and k.endswith('.weight') and 'head' not in k][3]
     value = state.pop(key)
@@ -117,14 +128,14 @@ def test_one_wrong_key_is_enough(name, change, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', list_models())
 def test_a_variant_refuses_all_others_weights(name, monkeypatch):
-    state = _factory._meta_model(name).state_dict()
+    state = meta_model(name).state_dict()
     fits = identify(state)
     assert name in fits
-    monkeypatch.setattr(_factory, 'identify', lambda state: fits)
+    monkeypatch.setattr(_loading, 'identify', lambda state: fits)
     for other in list_models():
-        model = _factory._meta_model(other)
+        model = meta_model(other)
         if other in fits:  # the same parameters: stride-8 forms, other scan directions
-            assert _factory._match(model, state)[0].ok
+            assert match_weights(model, state)[0].ok
         else:
             with pytest.raises(weights.KeyMismatchError, match=f'does not fit {other}: it looks like .*{name}'):
                 load_weights(model, state, log=False)
@@ -134,13 +145,14 @@ def test_a_variant_refuses_all_others_weights(name, monkeypatch):
 @pytest.mark.parametrize('checkpoint', weights.list_checkpoints(), ids=lambda c: c.name)
 def test_registered_sizes_are_those_of_the_models(checkpoint):
     kwargs = {} if checkpoint.task == 'imagenet' else dict(features_only=True, out_norms=True)
-    model = _factory._meta_model(checkpoint.model, **kwargs)
+    model = meta_model(checkpoint.model, **kwargs)
     assert checkpoint.num_params == sum(p.numel() for p in model.parameters())
     assert checkpoint.num_params == weights.Weights(model.state_dict()).num_params
 
 
 def test_a_family_is_recognised_without_a_micro_variant(monkeypatch):
-    state = _factory._meta_model('vil2_tiny', features_only=True).state_dict()
-    full = {name: entry for name, entry in _factory._entrypoints.items() if not name.startswith('test_')}
-    monkeypatch.setattr(_factory, '_entrypoints', full)
+    state = meta_model('vil2_tiny', features_only=True).state_dict()
+    for cls, family in FAMILIES.items():
+        variants = {name: variant for name, variant in family.variants.items() if not name.startswith('test_')}
+        monkeypatch.setitem(FAMILIES, cls, dataclasses.replace(family, variants=variants))
     assert identify(state) == ['vil2_tiny']
