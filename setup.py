@@ -16,6 +16,7 @@ BASE = [
     'numpy>=1.26; python_version < "3.13"',
     'numpy>=2.1; python_version >= "3.13"',
     'pillow>=10.4',
+    'pyyaml>=6.0.2',
     'safetensors>=0.5',
     'huggingface_hub>=0.27',
     'filelock>=3.16',
@@ -50,6 +51,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['mmvssm', 'mmvssm.*']) + KERNELS,
     package_dir={'mmvssm.kernels': 'kernels'},
+    package_data={'mmvssm': ['py.typed'], 'mmvssm.weights.published': ['*.yml']},
     install_requires=BASE,
     extras_require={'mm': [*MM, *BESIDE_MM], 'dev': DEV},
 )

@@ -6,13 +6,12 @@ mask head at each stage, padding with 114, and bfloat16 for float16.
 """
 
 _base_ = ['./mask_rcnn_vim_t.py']
-pretrained = 'https://huggingface.co/hustvl/Vim-tiny/resolve/main/vim_tiny_73p1.pth'
 norm_cfg = dict(type='mmvssm.ChannelNorm', eps=1e-6)
 assigner = dict(type='MaxIoUAssigner', match_low_quality=False, ignore_iof_thr=-1)
 sampler = dict(type='RandomSampler', num=512, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True)
 model = dict(
     type='CascadeRCNN',
-    backbone=dict(arch='tiny_rope', init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
+    backbone=dict(arch='tiny_rope', init_cfg=dict(type='Pretrained', checkpoint='vim_tiny_rope.in1k')),
     roi_head=dict(
         type='CascadeRoIHead',
         num_stages=3,

@@ -6,7 +6,6 @@ Drop path 0.2 is the paper's.
 """
 
 _base_ = ['_base_/mask_rcnn_coco_1x.py']
-pretrained = 'https://huggingface.co/TerryPei/EfficientVMamba-Base/resolve/main/efficient_vmamba_base.ckpt'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -14,7 +13,7 @@ model = dict(
         arch='base',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.2,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='efficientvmamba_base.in1k'),
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )

@@ -6,7 +6,6 @@ Drop path 0.2 is the paper's, and what the released configs inherit from Swin's.
 """
 
 _base_ = ['_base_/mask_rcnn_coco_1x.py']
-pretrained = 'https://huggingface.co/TerryPei/EfficientVMamba-Small/resolve/main/efficient_vmamba_small.ckpt'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -14,7 +13,7 @@ model = dict(
         arch='small',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.2,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='efficientvmamba_small.in1k'),
     ),
     neck=dict(in_channels=[64, 128, 256, 512]),
 )

@@ -6,7 +6,6 @@ with all head widths halved (inferred, undocumented). Drop path 0.2 is the paper
 """
 
 _base_ = ['_base_/mask_rcnn_coco_3x.py']
-pretrained = 'https://huggingface.co/TerryPei/EfficientVMamba-Tiny/resolve/main/efficient_vmamba_tiny.ckpt'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -14,7 +13,7 @@ model = dict(
         arch='tiny',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.2,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='efficientvmamba_tiny.in1k'),
     ),
     neck=dict(in_channels=[48, 96, 192, 384], out_channels=128),
     rpn_head=dict(in_channels=128, feat_channels=128),

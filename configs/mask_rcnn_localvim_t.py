@@ -5,7 +5,6 @@ Its layer decay of 0.7 knew other names than LocalVim's: in effect only the stem
 """
 
 _base_ = ['_base_/mask_rcnn_vitdet.py']
-pretrained = 'https://github.com/hunto/LocalMamba/releases/download/v1.0.0/local_vim_tiny.ckpt'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -14,7 +13,7 @@ model = dict(
         img_size=1024,
         out_indices=(19,),
         drop_path_rate=0.1,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='localvim_tiny.in1k'),
     ),
     neck=dict(in_channels=192),
 )

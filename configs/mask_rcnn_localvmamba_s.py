@@ -5,7 +5,6 @@ Starts from the published ImageNet weights (83.7 top-1).
 """
 
 _base_ = ['_base_/mask_rcnn_coco_1x.py']
-pretrained = 'https://github.com/hunto/LocalMamba/releases/download/v1.0.0/local_vssm_small.ckpt'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -13,7 +12,7 @@ model = dict(
         arch='small',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.2,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='localvmamba_small.in1k'),
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )

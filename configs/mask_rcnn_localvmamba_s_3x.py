@@ -3,7 +3,6 @@ Published: 49.9 box AP, 44.1 mask AP (paper). No detector was released.
 """
 
 _base_ = ['_base_/mask_rcnn_coco_3x.py']
-pretrained = 'https://github.com/hunto/LocalMamba/releases/download/v1.0.0/local_vssm_small.ckpt'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -11,7 +10,7 @@ model = dict(
         arch='small',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.2,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='localvmamba_small.in1k'),
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )

@@ -4,9 +4,10 @@ The recipe of mask_rcnn_vil_t.py with the published drop path of this size.
 """
 
 _base_ = ['./mask_rcnn_vil_t.py']
-pretrained = 'https://ml.jku.at/research/vision_lstm/download/vil2_small16_e400_in1k.th'
 model = dict(
-    backbone=dict(arch='vil2_small', drop_path_rate=0.05, init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
+    backbone=dict(
+        arch='vil2_small', drop_path_rate=0.05, init_cfg=dict(type='Pretrained', checkpoint='vil2_small.e400_in1k')
+    ),
     neck=[
         dict(type='mmvssm.RescalePyramid', in_channels=384),
         dict(type='FPN', in_channels=[384, 384, 384, 384], out_channels=256, num_outs=5),

@@ -5,7 +5,6 @@ layer decay of the published ADE20K runs.
 """
 
 _base_ = ['_base_/mask_rcnn_coco_1x.py']
-pretrained = 'https://ml.jku.at/research/vision_lstm/download/vil2_tiny16_e800_in1k.th'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -16,7 +15,7 @@ model = dict(
         out_norms=False,
         drop_path_rate=0.0,
         drop_path_decay=True,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='vil2_tiny.e800_in1k'),
     ),
     neck=[
         dict(type='mmvssm.RescalePyramid', in_channels=192),

@@ -3,8 +3,7 @@ mask_rcnn_vim_t.py.
 """
 
 _base_ = ['./mask_rcnn_vim_t.py']
-pretrained = 'https://huggingface.co/hustvl/Vim-small-midclstok/resolve/main/vim_s_midclstok_80p5acc.pth'
 model = dict(
-    backbone=dict(arch='small', init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
+    backbone=dict(arch='small', init_cfg=dict(type='Pretrained', checkpoint='vim_small.in1k')),
     neck=dict(in_channels=384),
 )

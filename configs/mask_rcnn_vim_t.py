@@ -5,7 +5,6 @@ embedding and halve the sum of the two directions; mixed precision is bfloat16 (
 """
 
 _base_ = ['_base_/mask_rcnn_vitdet.py']
-pretrained = 'https://huggingface.co/hustvl/Vim-tiny-midclstok/resolve/main/vim_t_midclstok_76p1acc.pth'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -16,7 +15,7 @@ model = dict(
         out_indices=(23,),
         out_norms=False,
         drop_path_rate=0.1,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='vim_tiny.in1k'),
     ),
     neck=dict(in_channels=192),
 )

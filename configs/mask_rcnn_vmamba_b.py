@@ -4,7 +4,6 @@ The same at a total batch of 8: 49.2 box AP, 43.9 mask AP (mask_rcnn_vssm_fpn_co
 """
 
 _base_ = ['_base_/mask_rcnn_coco_1x.py']
-pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%23v2cls/vssm_base_0229_ckpt_epoch_237.pth'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -12,7 +11,7 @@ model = dict(
         arch='base_s2l15',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.6,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='vmamba_base_s2l15.in1k'),
     ),
     neck=dict(in_channels=[128, 256, 512, 1024]),
 )

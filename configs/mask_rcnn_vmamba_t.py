@@ -3,7 +3,6 @@
 """
 
 _base_ = ['_base_/mask_rcnn_coco_1x.py']
-pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%23v2cls/vssm1_tiny_0230s_ckpt_epoch_264.pth'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -11,7 +10,7 @@ model = dict(
         arch='tiny_s1l8',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.2,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='vmamba_tiny_s1l8.in1k'),
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )

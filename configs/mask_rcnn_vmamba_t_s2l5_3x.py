@@ -3,5 +3,4 @@
 """
 
 _base_ = ['./mask_rcnn_vmamba_t_3x.py']
-pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%23v2cls/vssm_tiny_0230_ckpt_epoch_262.pth'
-model = dict(backbone=dict(arch='tiny_s2l5', init_cfg=dict(type='Pretrained', checkpoint=pretrained)))
+model = dict(backbone=dict(arch='tiny_s2l5', init_cfg=dict(type='Pretrained', checkpoint='vmamba_tiny_s2l5.in1k')))

@@ -6,8 +6,7 @@ The authors' 16 GPUs x 1 image are 8 x 2 here.
 """
 
 _base_ = ['./mask_rcnn_vmambav0_t.py']
-pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%2320240218/vssmbase_dp05_ckpt_epoch_260.pth'
 model = dict(
-    backbone=dict(arch='vmambav0_base', init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
+    backbone=dict(arch='vmambav0_base', init_cfg=dict(type='Pretrained', checkpoint='vmambav0_base.dp05_in1k')),
     neck=dict(in_channels=[128, 256, 512, 1024]),
 )

@@ -4,7 +4,6 @@ Drop path 0.2 is what the authors' config inherits from Swin's.
 """
 
 _base_ = ['_base_/mask_rcnn_coco_1x.py']
-pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%23v0cls/vssmtiny_dp01_ckpt_epoch_292.pth'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -12,7 +11,7 @@ model = dict(
         arch='vmambav0_tiny',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.2,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='vmambav0_tiny.in1k'),
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )

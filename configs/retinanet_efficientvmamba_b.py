@@ -4,8 +4,7 @@ The recipe of retinanet_efficientvmamba_t.py. The standard head makes the publis
 """
 
 _base_ = ['./retinanet_efficientvmamba_t.py']
-pretrained = 'https://huggingface.co/TerryPei/EfficientVMamba-Base/resolve/main/efficient_vmamba_base.ckpt'
 model = dict(
-    backbone=dict(arch='base', init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
+    backbone=dict(arch='base', init_cfg=dict(type='Pretrained', checkpoint='efficientvmamba_base.in1k')),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )

@@ -4,8 +4,7 @@ The recipe of retinanet_efficientvmamba_t.py. The standard head makes 21.0 M par
 """
 
 _base_ = ['./retinanet_efficientvmamba_t.py']
-pretrained = 'https://huggingface.co/TerryPei/EfficientVMamba-Small/resolve/main/efficient_vmamba_small.ckpt'
 model = dict(
-    backbone=dict(arch='small', init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
+    backbone=dict(arch='small', init_cfg=dict(type='Pretrained', checkpoint='efficientvmamba_small.in1k')),
     neck=dict(in_channels=[64, 128, 256, 512]),
 )

@@ -5,7 +5,6 @@ The paper says PVT's protocol at batch 16 and drop path 0.2; float32 is this pro
 """
 
 _base_ = ['_base_/retinanet_coco_1x.py']
-pretrained = 'https://huggingface.co/TerryPei/EfficientVMamba-Tiny/resolve/main/efficient_vmamba_tiny.ckpt'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -13,7 +12,7 @@ model = dict(
         arch='tiny',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.2,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='efficientvmamba_tiny.in1k'),
     ),
     neck=dict(in_channels=[48, 96, 192, 384]),
 )

@@ -5,14 +5,13 @@ published totals (inferred, undocumented); the drop path is not stated, 0.1 is t
 """
 
 _base_ = ['_base_/upernet_ade20k_160k.py']
-pretrained = 'https://huggingface.co/TerryPei/EfficientVMamba-Base/resolve/main/efficient_vmamba_base.ckpt'
 model = dict(
     backbone=dict(
         type='mmvssm.EfficientVMamba',
         arch='base',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.1,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='efficientvmamba_base.in1k'),
     ),
     decode_head=dict(in_channels=[96, 192, 384, 768], channels=512),
     auxiliary_head=dict(in_channels=384),

@@ -5,14 +5,13 @@ published totals (inferred, undocumented); the drop path is not stated, 0.1 is t
 """
 
 _base_ = ['_base_/upernet_ade20k_160k.py']
-pretrained = 'https://huggingface.co/TerryPei/EfficientVMamba-Small/resolve/main/efficient_vmamba_small.ckpt'
 model = dict(
     backbone=dict(
         type='mmvssm.EfficientVMamba',
         arch='small',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.1,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='efficientvmamba_small.in1k'),
     ),
     decode_head=dict(in_channels=[64, 128, 256, 512], channels=384),
     auxiliary_head=dict(in_channels=256),

@@ -5,14 +5,13 @@ published totals (inferred, undocumented); the drop path is not stated, 0.1 is t
 """
 
 _base_ = ['_base_/upernet_ade20k_160k.py']
-pretrained = 'https://huggingface.co/TerryPei/EfficientVMamba-Tiny/resolve/main/efficient_vmamba_tiny.ckpt'
 model = dict(
     backbone=dict(
         type='mmvssm.EfficientVMamba',
         arch='tiny',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.1,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='efficientvmamba_tiny.in1k'),
     ),
     decode_head=dict(in_channels=[48, 96, 192, 384], channels=256),
     auxiliary_head=dict(in_channels=192),

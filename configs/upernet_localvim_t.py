@@ -5,7 +5,6 @@ weights (the released config builds LayerNorm).
 """
 
 _base_ = ['_base_/upernet_ade20k_160k.py']
-pretrained = 'https://github.com/hunto/LocalMamba/releases/download/v1.0.0/local_vim_tiny.ckpt'
 model = dict(
     backbone=dict(
         type='mmvssm.LocalVim',
@@ -13,7 +12,7 @@ model = dict(
         img_size=512,
         out_indices=(4, 9, 14, 19),
         drop_path_rate=0.1,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='localvim_tiny.in1k'),
     ),
     decode_head=dict(in_channels=[192, 192, 192, 192]),
     auxiliary_head=dict(in_index=3, in_channels=192),

@@ -5,14 +5,13 @@ Starts from the published ImageNet weights (83.7 top-1).
 """
 
 _base_ = ['_base_/upernet_ade20k_160k.py']
-pretrained = 'https://github.com/hunto/LocalMamba/releases/download/v1.0.0/local_vssm_small.ckpt'
 model = dict(
     backbone=dict(
         type='mmvssm.LocalVMamba',
         arch='small',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.2,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='localvmamba_small.in1k'),
     ),
     decode_head=dict(in_channels=[96, 192, 384, 768]),
     auxiliary_head=dict(in_channels=384),

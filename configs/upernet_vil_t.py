@@ -6,7 +6,6 @@ Layer decay counts pairs of blocks.
 """
 
 _base_ = ['_base_/upernet.py', '_base_/ade20k_vil.py', '_base_/schedule_160k.py', '_base_/runtime.py']
-pretrained = 'https://ml.jku.at/research/vision_lstm/download/vil2_tiny16_e800_in1k.th'
 conv = dict(type='mmvssm.NormalConv2d', std=0.02)
 init = dict(type='Normal', std=0.02, override=dict(name='conv_seg'))
 head = dict(norm_cfg=dict(type='BN'), dropout_ratio=0.0, conv_cfg=conv, init_cfg=init)
@@ -19,7 +18,7 @@ model = dict(
         out_norms=False,
         drop_path_rate=0.0,
         drop_path_decay=True,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='vil2_tiny.e800_in1k'),
     ),
     neck=dict(type='mmvssm.RescalePyramid', in_channels=192),
     decode_head=dict(in_channels=[192, 192, 192, 192], channels=192, **head),

@@ -4,9 +4,8 @@ The published run started from older weights with rotary embeddings and undivide
 """
 
 _base_ = ['./upernet_vim_t.py']
-pretrained = 'https://huggingface.co/hustvl/Vim-small-midclstok/resolve/main/vim_s_midclstok_80p5acc.pth'
 model = dict(
-    backbone=dict(arch='small', features='residual', init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
+    backbone=dict(arch='small', features='residual', init_cfg=dict(type='Pretrained', checkpoint='vim_small.in1k')),
     neck=dict(in_channels=384),
     decode_head=dict(in_channels=[384, 384, 384, 384], channels=384),
     auxiliary_head=dict(in_channels=384),

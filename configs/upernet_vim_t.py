@@ -5,7 +5,6 @@ here. The published weights were older ones without a class token, which were no
 """
 
 _base_ = ['_base_/upernet_ade20k_160k.py']
-pretrained = 'https://huggingface.co/hustvl/Vim-tiny-midclstok/resolve/main/vim_t_midclstok_76p1acc.pth'
 model = dict(
     backbone=dict(
         type='mmvssm.Vim',
@@ -15,7 +14,7 @@ model = dict(
         out_indices=(5, 11, 17, 23),
         out_norms=False,
         drop_path_rate=0.1,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='vim_tiny.in1k'),
     ),
     neck=dict(type='mmvssm.RescalePyramid', in_channels=192, norm_cfg=dict(type='SyncBN')),
     decode_head=dict(in_channels=[192, 192, 192, 192], channels=192),

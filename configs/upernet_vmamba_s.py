@@ -4,14 +4,13 @@ float32 and the best evaluation kept, as published.
 """
 
 _base_ = ['_base_/upernet_ade20k_160k.py']
-pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%23v2cls/vssm_small_0229_ckpt_epoch_222.pth'
 model = dict(
     backbone=dict(
         type='mmvssm.VMamba',
         arch='small_s2l15',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.3,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='vmamba_small_s2l15.in1k'),
     ),
     decode_head=dict(in_channels=[96, 192, 384, 768]),
     auxiliary_head=dict(in_channels=384),

@@ -4,14 +4,13 @@ float32 and the best evaluation kept, as published.
 """
 
 _base_ = ['_base_/upernet_ade20k_160k.py']
-pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%23v2cls/vssm1_tiny_0230s_ckpt_epoch_264.pth'
 model = dict(
     backbone=dict(
         type='mmvssm.VMamba',
         arch='tiny_s1l8',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.2,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='vmamba_tiny_s1l8.in1k'),
     ),
     decode_head=dict(in_channels=[96, 192, 384, 768]),
     auxiliary_head=dict(in_channels=384),

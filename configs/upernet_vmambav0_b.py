@@ -5,9 +5,8 @@ It starts from the weights of drop path 0.5 (83.2 top-1), not from the best.
 """
 
 _base_ = ['./upernet_vmambav0_t.py']
-pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%2320240218/vssmbase_dp05_ckpt_epoch_260.pth'
 model = dict(
-    backbone=dict(arch='vmambav0_base', init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
+    backbone=dict(arch='vmambav0_base', init_cfg=dict(type='Pretrained', checkpoint='vmambav0_base.dp05_in1k')),
     decode_head=dict(in_channels=[128, 256, 512, 1024]),
     auxiliary_head=dict(in_channels=512),
 )

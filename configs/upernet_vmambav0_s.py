@@ -4,5 +4,4 @@ float32 and the best evaluation kept, as published. Drop path 0.3 is what the au
 """
 
 _base_ = ['./upernet_vmambav0_t.py']
-pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%23v0cls/vssmsmall_dp03_ckpt_epoch_238.pth'
-model = dict(backbone=dict(arch='vmambav0_small', init_cfg=dict(type='Pretrained', checkpoint=pretrained)))
+model = dict(backbone=dict(arch='vmambav0_small', init_cfg=dict(type='Pretrained', checkpoint='vmambav0_small.in1k')))

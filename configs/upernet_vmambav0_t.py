@@ -4,14 +4,13 @@ float32 and the best evaluation kept, as published. Drop path 0.3 is what the au
 """
 
 _base_ = ['_base_/upernet_ade20k_160k.py']
-pretrained = 'https://github.com/MzeroMiko/VMamba/releases/download/%23v0cls/vssmtiny_dp01_ckpt_epoch_292.pth'
 model = dict(
     backbone=dict(
         type='mmvssm.VMamba',
         arch='vmambav0_tiny',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.3,
-        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', checkpoint='vmambav0_tiny.in1k'),
     ),
     decode_head=dict(in_channels=[96, 192, 384, 768]),
     auxiliary_head=dict(in_channels=384),

@@ -33,6 +33,8 @@ def test_plain_install_has_kernels_inside_the_package(tmp_path):
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert (tmp_path / 'lib/mmvssm/kernels/selective_scan/op.py').is_file()
     assert (tmp_path / 'lib/mmvssm/backbones/vmamba.py').is_file()
+    assert (tmp_path / 'lib/mmvssm/weights/published/vmamba.yml').is_file()
+    assert (tmp_path / 'lib/mmvssm/py.typed').is_file()
     assert sorted(p.name for p in (tmp_path / 'lib').iterdir()) == ['mmvssm']
 
 

@@ -12,11 +12,22 @@ from .errors import (
     naming,
 )
 from .match import KeyReport, Weights, find_weights, fit, fits, plain_name, sort_keys, split_prefix, unwrap
-from .published import PUBLISHED, Checkpoint, Result, default_checkpoint, evaluation, list_checkpoints, results, state
+from .published import (
+    COLLECTIONS,
+    PUBLISHED,
+    Checkpoint,
+    Result,
+    default_checkpoint,
+    evaluation,
+    list_checkpoints,
+    results,
+    state,
+)
 from .read import local_path, read_checkpoint
 from .values import prepare
 
 __all__ = [
+    'COLLECTIONS',
     'PUBLISHED',
     'Checkpoint',
     'CheckpointError',

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .published import NOTES, Checkpoint, Result, results, state
+from .published import COLLECTIONS, NOTES, Checkpoint, Collection, Result, results, state
 
 HEAD = """# Model zoo
 
-Written by `python tools/model_zoo.py` from the registry in `mmvssm/weights/published.py`; do not edit.
+Written by `python tools/model_zoo.py` from the files in `mmvssm/weights/published/`; do not edit.
 
 - **Parameters** and **FLOPs** are measured here: a classifier of 1000 classes at 224x224, by `mmvssm.count_flops`,
   where a multiply-add counts once; [the last section](#flops-term-by-term) has the terms, and says where published
@@ -44,22 +44,6 @@ too. It takes a scan at 5 L d N + 2 L d; it counts the causal convolution and bo
 dt_proj) for one direction only, though each has its own; and it counts no norms. What is left when these three are
 taken away is the published count. At 224x224 no window needs padding; where one does, the padded steps count here."""
 
-# title, prefix of the variants' names, arXiv number, repository, licence and what else is to be known
-FAMILIES = [
-    ('VMamba', 'vmamba', '2401.10166', 'MzeroMiko/VMamba', 'MIT.'),
-    ('LocalVMamba', 'localvmamba', '2403.09338', 'hunto/LocalMamba', 'Apache-2.0.'),
-    ('LocalVim', 'localvim', '2403.09338', 'hunto/LocalMamba', 'Apache-2.0.'),
-    ('EfficientVMamba', 'efficientvmamba', '2403.09977', 'TerryPei/EfficientVMamba', 'Apache-2.0.'),
-    (
-        'Vision-LSTM',
-        'vil',
-        '2406.04303',
-        'NX-AI/vision-lstm',
-        'MIT, but for `vision_lstm/vision_lstm*.py` and `src/vislstm/modules/xlstm`, which are Apache-2.0.',
-    ),
-    ('Vim', 'vim', '2401.09417', 'hustvl/Vim', 'Apache-2.0.'),
-    ('Heracles', 'heracles', '2403.18063', 'badripatro/heracles', 'no licence stated.'),
-]
 LABELS = dict(
     top1='top-1',
     top5='top-5',
@@ -101,7 +85,7 @@ def page(measured: Mapping[str, Measured]) -> str:
     names = sorted(measured, key=lambda name: (name.partition('_')[0], round(measured[name].params, 2), name))
     supernets = [name for name in names if name.endswith('_search')]
     trained = [name for name in names if name not in supernets]
-    parts = [HEAD.rstrip(), *(_family(measured, trained, *entry) for entry in FAMILIES)]
+    parts = [HEAD.rstrip(), *(_family(measured, trained, collection) for collection in COLLECTIONS)]
     columns = ['supernet', 'parameters', 'FLOPs']
     parts += [SUPERNETS, _table(columns, [_size(name, measured[name]) for name in supernets])]
     parts += [TERMS, _terms({name: measured[name] for name in names})]
@@ -109,12 +93,13 @@ def page(measured: Mapping[str, Measured]) -> str:
     return '\n\n'.join(parts) + '\n'
 
 
-def _family(measured: Mapping, names: list[str], title: str, prefix: str, paper: str, repository: str, about: str):
+def _family(measured: Mapping[str, Measured], names: list[str], family: Collection) -> str:
     """One section: variants with ImageNet results, then detectors and segmentors, then notes."""
-    names = [name for name in names if name.startswith(prefix)]
+    names = [name for name in names if name.startswith(family.prefix)]
     found = [r for name in names for r in results(name)]
-    source = f'[{repository}](https://github.com/{repository})'
-    parts = [f'## {title}\n\nPaper: [{paper}](https://arxiv.org/abs/{paper}). Code: {source}, {about}']
+    paper, source = f'[{family.paper}](https://arxiv.org/abs/{family.paper})', family.repository
+    source = f'[{source}](https://github.com/{source})'
+    parts = [f'## {family.title}\n\nPaper: {paper}. Code: {source}, {family.license}']
     columns = ['variant', 'parameters', 'FLOPs', 'published size', 'ImageNet-1K', 'state', 'weights']
     parts.append(_table(columns, [_variant(name, measured[name]) for name in names]))
     dense = [r for r in found if r.task != 'imagenet']

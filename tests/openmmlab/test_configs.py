@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
@@ -198,3 +199,10 @@ def test_demo_models_are_small_and_fit_together(name):
     with torch.no_grad():
         maps = whole.extract_feat(torch.zeros(1, 3, 128, 128))
     assert [m.shape[-1] for m in maps[:4]] == [32, 16, 8, 4]
+
+
+@pytest.mark.parametrize('path', sorted(Path(published.__file__).parent.glob('*.yml')), ids=lambda path: path.stem)
+def test_metafiles_name_the_config_of_each_result(path):
+    entries = yaml.safe_load(path.read_text(encoding='utf-8'))['Models']
+    named = [entry['Config'].removeprefix('configs/').removesuffix('.py') for entry in entries if 'Config' in entry]
+    assert named == [config_of(r) for r in DOWNSTREAM if r.model in {e['Metadata']['Variant'] for e in entries}]

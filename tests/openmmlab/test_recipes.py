@@ -212,11 +212,11 @@ LAST = {'default_hooks.checkpoint.save_best': None}
 
 def backbone(arch: str, drop_path: float, weights_of: str | None, **more) -> dict:
     """weights_of: name of the published checkpoint that the run starts from."""
-    url = find(weights_of).url if weights_of else None
+    name = find(weights_of).name if weights_of else None
     return {
         'model.backbone.arch': arch,
         'model.backbone.drop_path_rate': drop_path,
-        'model.backbone.init_cfg.checkpoint': url,
+        'model.backbone.init_cfg.checkpoint': name,
         **{f'model.backbone.{name}': value for name, value in more.items()},
     }
 

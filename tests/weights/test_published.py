@@ -1,12 +1,16 @@
 """The registry of published checkpoints is consistent in itself."""
 
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
-from mmvssm import weights
+from mmvssm import list_models, weights
+from mmvssm.weights import published
 
+ROOT = Path(__file__).parents[2]
 CHECKPOINTS = list(weights.PUBLISHED.values())
 
 
@@ -118,3 +122,15 @@ def test_doubtful_figures_say_so():
         assert remark in next(r.remark for r in weights.results(model) if r.task == 'ade20k')
     assert '16.0 M' in next(r.remark for r in weights.results('efficientvmamba_tiny') if r.method == 'RetinaNet 1x')
     assert '384 G in the README' in weights.PUBLISHED['vmamba_small_s2l15.mask_rcnn_1x_coco'].remark
+
+
+def test_the_index_for_mim_lists_every_file():
+    files = sorted(path.relative_to(ROOT).as_posix() for path in Path(published.__file__).parent.glob('*.yml'))
+    assert yaml.safe_load((ROOT / 'model-index.yml').read_text()) == {'Import': files}
+
+
+@pytest.mark.parametrize('collection', weights.COLLECTIONS, ids=lambda c: c.title)
+def test_a_variants_name_begins_with_its_familys_word(collection):
+    others = [c.prefix for c in weights.COLLECTIONS if c is not collection]
+    assert not any(other.startswith(collection.prefix) for other in others)
+    assert list_models(f'{collection.prefix}*')
