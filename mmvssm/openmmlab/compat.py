@@ -22,7 +22,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import CheckpointLoader, checkpoint
 from torch import Tensor
 
-from mmvssm.weights.read import read_checkpoint
+from mmvssm.weights import read_checkpoint
 
 from . import ops
 

@@ -23,7 +23,7 @@ from .published import (
     results,
     state,
 )
-from .read import local_path, read_checkpoint
+from .source import local_path, read_checkpoint
 from .values import prepare
 
 __all__ = [

@@ -1,13 +1,10 @@
 """Official files as safetensors and back, bit for bit.
 
 A converted file holds every tensor of the original: the model's weights under their plain names, without wrappers and
-prefixes, so that any reader of safetensors can use them; the rest under their full path. What safetensors cannot
-express (the nesting, the order of keys, numbers and strings) stands in its metadata as JSON, from which
-`read_checkpoint` builds the original content again. Objects of foreign classes, which are never loaded, come back as
-the plain values that they held.
+prefixes; the rest under their full path. Objects of foreign classes, which are never loaded, come back as the plain
+values that they held.
 """
 
-import json
 import os
 from collections import OrderedDict
 from pathlib import Path
@@ -16,10 +13,9 @@ import torch
 
 from .errors import CheckpointError, naming
 from .inert import Inert
-from .match import Weights, unwrap
-
-KEY = 'mmvssm.content'  # of the metadata
-VERSION = 1
+from .match import unwrap
+from .packing import write_safetensors
+from .source import read_checkpoint
 
 
 def convert(source, target) -> tuple[int, list[str]]:
@@ -29,8 +25,6 @@ def convert(source, target) -> tuple[int, list[str]]:
     Returns the number of tensors, and the classes of the objects that became plain values.
     Raises CheckpointError for a file that cannot be read, holds no weights, or tensors unknown to safetensors.
     """
-    from .read import read_checkpoint
-
     content, target = read_checkpoint(source), Path(target)
     with naming(source):
         weights = unwrap(content)
@@ -49,30 +43,6 @@ def convert(source, target) -> tuple[int, list[str]]:
     finally:
         scratch.unlink(missing_ok=True)
     return sum(1 for _ in _tensors(plain)), sorted(set(foreign))
-
-
-def write_safetensors(content: dict, path, weights: Weights) -> None:
-    """Writes nested content as one safetensors file; the tensors found by `weights` get its names."""
-    from safetensors.torch import save_file
-
-    at = tuple(weights.wrapper.split('.')) if weights.wrapper else ()
-    names = {(*at, source): name for name, source in weights.sources.items()}
-    tensors: dict[str, torch.Tensor] = {}
-    tree = _encode(content, (), names, tensors)
-    try:
-        save_file(tensors, path, metadata={'format': 'pt', KEY: json.dumps({'version': VERSION, 'content': tree})})
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f'{path}: safetensors cannot hold this: {str(error).splitlines()[0][:120]}') from None
-
-
-def restore(metadata: dict | None, tensors: dict) -> dict:
-    """The original content of a converted file; of any other safetensors file, its tensors as they are."""
-    if not metadata or KEY not in metadata:
-        return tensors
-    stored = json.loads(metadata[KEY])
-    if stored['version'] != VERSION:
-        raise ValueError(f'it was converted by another version of mmvssm ({stored["version"]})')
-    return _decode(stored['content'], tensors)
 
 
 def same(one, two) -> bool:
@@ -125,31 +95,3 @@ def _plain(value, foreign: list):
 
 def _key(key):
     return key if key is None or isinstance(key, (bool, int, float, str)) else str(key)
-
-
-def _encode(value, path: tuple, names: dict, tensors: dict):
-    """JSON for a value; its tensors are added to `tensors`. Kinds: t(ensor), d(ict), o(rdered), l(ist), u (tuple)."""
-    if isinstance(value, torch.Tensor):
-        name = names.get(path) or '.'.join(map(str, path))
-        while name in tensors:
-            name += '_'
-        tensors[name] = value.clone(memory_format=torch.contiguous_format)
-        return {'t': name}
-    if isinstance(value, dict):
-        kind = 'o' if isinstance(value, OrderedDict) else 'd'
-        return {kind: [[key, _encode(item, (*path, key), names, tensors)] for key, item in value.items()]}
-    if isinstance(value, (list, tuple)):
-        kind = 'l' if isinstance(value, list) else 'u'
-        return {kind: [_encode(item, (*path, i), names, tensors) for i, item in enumerate(value)]}
-    return value
-
-
-def _decode(value, tensors: dict):
-    if not isinstance(value, dict):
-        return value
-    ((kind, held),) = value.items()
-    if kind == 't':
-        return tensors[held]
-    if kind in 'do':
-        return (OrderedDict if kind == 'o' else dict)((key, _decode(item, tensors)) for key, item in held)
-    return {'l': list, 'u': tuple}[kind](_decode(item, tensors) for item in held)

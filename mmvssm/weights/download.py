@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from .errors import CheckpointError, DownloadError
 from .published import PUBLISHED, Checkpoint, find
-from .read import local_path, scan
+from .read import check_file, existing_file
 
 CHUNK = 1 << 20
 RETRIES = 5  # attempts in a row that bring nothing
@@ -77,7 +77,7 @@ def download(url: str, *, cache_dir=None, sha256: str | None = None, progress: b
     """
     scheme, host, place = _parts(url)
     if scheme == 'file':
-        return local_path(urllib.request.url2pathname(place))
+        return existing_file(Path(urllib.request.url2pathname(place)))
     if scheme not in ('http', 'https') or not host:
         raise DownloadError(f'{url} cannot be downloaded.\nGive an http, https or file URL, or a path.')
     path = cache_path(url, cache_dir)
@@ -254,7 +254,7 @@ def _read_notes(part: Path, url: str) -> dict | None:
 def _check(url: str, part: Path, sha256: str | None) -> None:
     """Removes a complete download that is not the file it should be, and says so."""
     try:
-        scan(part)
+        check_file(part)
         found = file_digest(part) if sha256 else None
         problem = '' if found == sha256 else f'its checksum is {found}, not {sha256}'
     except CheckpointError as error:

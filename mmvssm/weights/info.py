@@ -11,7 +11,8 @@ from .errors import CheckpointError, naming
 from .inert import Inert, tensors_in
 from .match import Weights, unwrap
 from .published import PUBLISHED, Checkpoint
-from .read import read_checkpoint, sniff
+from .read import sniff
+from .source import read_checkpoint
 
 FORMATS = {'zip': 'torch (zip archive)', 'legacy': 'torch (older stream)', 'safetensors': 'safetensors'}
 

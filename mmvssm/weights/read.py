@@ -4,13 +4,13 @@ import os
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from . import inert
-from .convert import restore
 from .errors import CheckpointError, DamagedFileError, NotACheckpointError, UnsafePickleError
-from .published import PUBLISHED
+from .packing import restore
 
 OTHER_FILES = [
     (
@@ -96,7 +96,7 @@ def check_zip(path):
         )
 
 
-def scan(path):
+def check_file(path):
     """Checks a file's format and integrity without building its tensors; returns what `sniff` says.
 
     Raises NotACheckpointError or DamagedFileError.
@@ -150,40 +150,16 @@ def _read_safetensors(path, names_only=False):
         ) from None
 
 
-def read_checkpoint(source):
-    """The content of a checkpoint file: a dict, as saved, with tensors on the CPU.
-
-    source: path, URL or published name (downloaded and cached) of a .pth / .pt / .ckpt / .th / .pth.tar / .safetensors
-        file; the format is told by the content, not by the name.
-    Objects other than tensors, numbers, strings and containers come back as `inert.Inert`: what a file
-    pickles is never imported or called.
-    Raises CheckpointError (see errors.py), whose message has two lines at most.
-    """
-    path = local_path(source)
+def read_file(path: Path) -> Any:
+    """The content of a file whose format `sniff` tells, with tensors on the CPU."""
     kind = sniff(path)
-    content = _read_safetensors(path) if kind == 'safetensors' else _read_torch(path, kind)
-    if isinstance(content, dict):
-        return content
-    what = content if isinstance(content, inert.Inert) else type(content).__name__
-    raise NotACheckpointError(
-        f'{path} holds {what}, not a state dict.\nSave the weights with torch.save(model.state_dict(), ...).'
-    )
+    return _read_safetensors(path) if kind == 'safetensors' else _read_torch(path, kind)
 
 
-def local_path(source):
-    """Local path for a path, URL or published checkpoint's name (downloaded into the cache).
-
-    CheckpointError where there is none.
-    """
-    from .download import download
-
-    if '://' in str(source):
-        return download(str(source))
-    path = Path(os.path.expanduser(source))
+def existing_file(path: Path) -> Path:
+    """`path`; a CheckpointError where it is a folder, or nothing."""
     if path.is_dir():
         raise CheckpointError(f'{path} is a folder, not a checkpoint file.\nGive the path of the file in it.')
-    if not path.is_file() and str(source) in PUBLISHED:
-        return download(PUBLISHED[str(source)].url)
     if not path.is_file():
         raise CheckpointError(
             f'there is no checkpoint file {path}.\nGive an existing path, or a URL to download it from.'
