@@ -5,6 +5,7 @@ without renaming. `features_only=True` builds the dense-prediction form: no head
 """
 
 import contextlib
+import inspect
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -102,13 +103,33 @@ def recompute_later(block: nn.Module, *args):
 class Backbone(nn.Module):
     """Common ground of all families; see :class:`HierarchicalBackbone` for the four-stage ones.
 
-    A subclass sets `feature_table` (one dict of num_chs, reduction, module per possible output) through
-    :meth:`_finish`, `num_features`, and implements `forward_features`, `forward_head`,
-    `forward_intermediates`, `group_matcher` and `freeze_groups`.
+    A network is a way in, a number of stages (or blocks, of a model of one stride) and a way out. A kind of network
+    (`_stages`, `_single_stride`) implements
 
-    A feature model holds what its maps need: :meth:`_prune` takes out the stages or blocks after the last map.
+        enter(x) -> state                 of an image
+        step(i, state) -> state           stage or block i
+        output(i, state) -> Tensor        its channels-last map (B, H, W, C), or tokens (B, h * w, C)
+        as_nchw(output, state) -> Tensor  (B, C, H, W)
+        leave(state) -> Tensor            what `forward_features` returns
+        stem_items(), stage_groups()      what :meth:`freeze` stops
+
+    and a family its modules, `forward_head`, `group_matcher` and :meth:`make_head`. A constructor calls :meth:`_finish`
+    with one dict of num_chs, reduction, module for each possible map, and at its end :meth:`_prune`, which takes out
+    the stages or blocks after the last map of a feature model.
+
+    Args:
+        drop_rate: dropout before the classifier.
+        drop_path_rate: stochastic depth.
+        num_classes: as in timm; 0 for no classifier.
+        in_chans: channels of the image.
+        global_pool: how the classifier pools, one of the class's `pools`.
+        features_only: the dense-prediction form: no classifier, `forward` returns a list of maps.
+        out_indices: which maps: None for the family's own, an int n for the last n, or indices.
+        out_norms: put norms on the maps.
 
     Attributes:
+        pools: what `global_pool` may be.
+        undecayed: beginnings of the last part of parameters' names that no published recipe means to decay.
         num_kept: stages or blocks that the model holds, in a classifier all.
         pruned: names and shapes of the parameters and buffers that were taken out, which a file may still have.
         least_size: pixels that an image must have along each side.
@@ -121,6 +142,9 @@ class Backbone(nn.Module):
         key_options: prefix of state-dict names -> the options of a model that has them, for the message of a refusal.
     """
 
+    pools: tuple[str, ...] = ('avg', '')
+    undecayed: tuple[str, ...] = ()
+    output_fmt: str
     head_prefixes: tuple[str, ...] = ()
     fresh_prefixes: tuple[str, ...] = ()
     first_conv: str = ''
@@ -130,7 +154,30 @@ class Backbone(nn.Module):
     _frozen: tuple[str, ...] = ()  # parameters that `freeze` turned off
     key_options: dict[str, str] = {}
 
-    def __init__(self, *, num_classes: int, in_chans: int, features_only: bool, out_norms: bool):
+    def __init_subclass__(cls, **kwargs):
+        """A constructor that takes `**common` has the arguments of the one that it passes them to, see `help(cls)`."""
+        super().__init_subclass__(**kwargs)
+        own = [p for name, p in inspect.signature(cls.__init__).parameters.items() if name != 'self']
+        rest = [p for p in own if p.kind is p.VAR_KEYWORD]
+        if rest:
+            named = {p.name for p in own}
+            above = inspect.signature(next(base for base in cls.__mro__[1:] if issubclass(base, Backbone)))
+            added = [p.replace(kind=p.KEYWORD_ONLY) for p in above.parameters.values() if p.name not in named]
+            own = [*(p for p in own if p not in rest), *added]
+        cls.__signature__ = inspect.Signature(own)
+
+    def __init__(
+        self,
+        *,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = 'avg',
+        features_only: bool = False,
+        out_indices: int | Sequence[int] | None = None,
+        out_norms: bool = False,
+    ):
         super().__init__()
         if num_classes < 0:
             raise ValueError(f'num_classes={num_classes} must be 0 (no classifier) or more')
@@ -141,16 +188,18 @@ class Backbone(nn.Module):
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.features_only = features_only
+        self.out_indices = out_indices
         self.out_norms = out_norms
+        self.drop_rate, self.drop_path_rate, self.global_pool = drop_rate, drop_path_rate, global_pool
         self.grad_checkpointing = False
         self.least_size = 1
         self.pruned: dict[str, torch.Size] = {}
         if features_only:
             self.output_fmt = 'NCHW'
 
-    def _finish(self, feature_table: list[dict], out_indices) -> None:
+    def _finish(self, feature_table: list[dict]) -> None:
         """Set `out_indices` and `feature_info`, as timm's users read them."""
-        self.out_indices = resolve_indices(out_indices, len(feature_table))
+        self.out_indices = resolve_indices(self.out_indices, len(feature_table))
         self.num_kept = len(feature_table)
         self.num_features = self.head_hidden_size = feature_table[-1]['num_chs']
         self.feature_info = FeatureInfo(feature_table, self.out_indices) if self.features_only else feature_table
@@ -224,8 +273,7 @@ class Backbone(nn.Module):
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """Parameters that no published recipe means to decay: state matrices, skips, dt biases."""
-        leaves = ('A_logs', 'A_log', 'A_b_log', 'Ds', 'D', 'D_b', 'dt_projs_bias')
-        return {n for n, _ in self.named_parameters() if n.rsplit('.', 1)[-1].startswith(leaves)}
+        return {n for n, _ in self.named_parameters() if n.rsplit('.', 1)[-1].startswith(self.undecayed)}
 
     def __prepare_scriptable__(self):
         raise NotImplementedError(
@@ -235,7 +283,8 @@ class Backbone(nn.Module):
 
     def freeze_groups(self) -> Iterator[list[nn.Module | nn.Parameter]]:
         """Stem first, then one group for every stage (or block of a plain model), empty where it was pruned."""
-        raise NotImplementedError
+        yield self.stem_items()
+        yield from self.stage_groups()
 
     def freeze(self, num_stages: int) -> None:
         """Stop gradients of the stem (`num_stages=0`) and of the first `num_stages` stages, and of nothing else.
@@ -285,3 +334,55 @@ class Backbone(nn.Module):
                 intermediates_only=True,
             )
         return self.forward_head(self.forward_features(x))
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = 'NCHW',
+        intermediates_only: bool = False,
+    ):
+        """Feature maps of chosen stages (each before the downsampling to the next), or of blocks.
+
+        Args:
+            x: (B, in_chans, H, W).
+            indices: stages or blocks to return (None: all, an int n: the last n).
+            norm: apply the out-norm of a returned map where the model has one.
+            stop_early: do not run stages or blocks after the last index.
+            output_fmt: 'NCHW', or 'NHWC' of stages, 'NLC' (tokens in raster order) of blocks.
+            intermediates_only: return the list alone, not (final features, list).
+        """
+        check_choice('output_fmt', output_fmt, ('NCHW', type(self).output_fmt))
+        if stop_early and not intermediates_only:
+            raise ValueError('stop_early=True has no final features; it needs intermediates_only=True')
+        take = resolve_indices(tuple(indices) if isinstance(indices, list) else indices, self.num_kept, 'indices')
+        maps = []
+        state = self.enter(self._image(x))
+        for i in range(take[-1] + 1 if stop_early else self.num_kept):
+            state = self.step(i, state)
+            if i in take:
+                out = self.output(i, state)
+                out = self.out_norm(i, out) if norm else out
+                maps.append(own_copy(self.as_nchw(out, state) if output_fmt == 'NCHW' else out))
+        return maps if intermediates_only else (self.leave(state), maps)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> the map (B, h, w, C) or tokens (B, L, C) that :meth:`forward_head` takes, normed."""
+        state = self.enter(self._image(x))
+        for i in range(self.num_kept):
+            state = self.step(i, state)
+        return self.leave(state)
+
+    def get_classifier(self) -> nn.Module:
+        """The linear layer whose outputs are the classes."""
+        return self.get_submodule(self.classifier_name)
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a fresh classifier for `num_classes` (0: none) in place."""
+        if global_pool is not None:
+            check_choice('global_pool', global_pool, self.pools)
+            self.global_pool = global_pool
+        self.num_classes = num_classes
+        self.make_head()

@@ -4,8 +4,10 @@ With h the last mixer output and r the stream, a block does `r <- r + drop_path(
 output joins the stream only at the next block (Vim, arXiv 2401.09417; so do the `mamba_ssm` package's blocks).
 """
 
+import functools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.fx
@@ -23,7 +25,6 @@ from ._single_stride import Grid, PlainBackbone, TableResizer, grid_size, pad_im
 
 DT_INITS = ('published', 'mamba')
 FEATURES = ('mixer', 'residual')
-POOLS = ('avg', 'last', 'max', '')
 CLASS_TOKENS = (None, 'middle', 'first', 'both')
 torch.fx.wrap('pad_image')  # these branch on sizes and dtypes: nodes of a graph, not traced
 torch.fx.wrap('widen')
@@ -262,72 +263,115 @@ def shrunk_uniform_(weight: Tensor, depth: int) -> None:
         weight /= math.sqrt(depth)
 
 
+class Stream(NamedTuple):
+    """The state between blocks.
+
+    Attributes:
+        mixed: the last mixer's output, (B, L, C).
+        residual: the stream that it was mixed from; None before the first block.
+        joined: both, as the following block takes them; None after the last one.
+        tables: the rotation's cos and sin for this grid; None without rotation.
+    """
+
+    mixed: Tensor
+    residual: Tensor | None
+    joined: Tensor | None
+    tables: tuple[Tensor, Tensor] | None
+
+
 class StreamBackbone(PlainBackbone):
     """Tokens, their positions, a stream of blocks, a norm and a classifier.
 
-    The state between blocks is (h, r, next, tables): next is r + h as the following block takes it (None after the last
-    one), tables are the rotation's cos and sin for this grid (None without rotation).
     A subclass makes the blocks' mixers and the rotation's tables, and says through `tap` what a map is.
+
+    Args:
+        d_state: states of a channel.
+        d_conv: taps of the causal convolution.
+        expand: inner over outer width.
+        dt_rank: rank of the step sizes' projection; 'auto' is ceil(embed_dim / 16).
+        img_size: an int or (H, W), the size that position embedding and rotation tables are built for.
+        class_token: 'middle', 'first', 'both' (ends of the sequence), or None (pool as `global_pool` says).
+        pos_embed: add a learned position embedding.
+        rope: rotate the tokens before every block.
+        rope_residual: rotate the residual stream too.
+        pretrained_grid: side of the grid that rotations are stretched to.
+        rms_norm: RMSNorm, or LayerNorm.
+        norm_eps: of the norms.
+        residual_in_fp32: keep the stream in float32 under autocast.
+        features: what a map is: 'mixer' the block's output without its residual, 'residual' the stream after it.
+        pos_drop_rate: dropout after the position embedding.
+        **common: see :class:`Backbone`; global_pool is 'avg', 'last', 'max' (of the logits) or '' (logits per token).
+            `out_indices` counts blocks, None means the last of each quarter.
     """
 
+    pools = ('avg', 'last', 'max', '')
+    undecayed = ('A_log', 'D')
     head_prefixes = ('head.', 'norm_f.')
     pads_to_stride = True
 
-    def _assemble(
+    def __init__(
         self,
         *,
-        img_size,
-        patch_size: int,
-        stride: int,
-        embed_dim: int,
-        mixers: Sequence[nn.Module],
-        class_token: str | None,
-        pos_embed: bool,
-        rope: bool,
-        rope_residual: bool,
-        pretrained_grid: int,
-        rms_norm: bool,
-        norm_eps: float,
-        final_norm: bool,
-        residual_in_fp32: bool,
-        drop_rate: float,
-        pos_drop_rate: float,
-        drop_path_rate: float,
-        global_pool: str,
-        out_indices,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: float = 2.0,
+        dt_rank: int | str = 'auto',
+        img_size: int | Sequence[int] = 224,
+        class_token: str | None = None,
+        pos_embed: bool = True,
+        rope: bool = False,
+        rope_residual: bool = False,
+        pretrained_grid: int = 14,
+        rms_norm: bool = True,
+        norm_eps: float = 1e-5,
+        residual_in_fp32: bool = True,
+        features: str = 'mixer',
+        pos_drop_rate: float = 0.0,
+        **common,
+    ):
+        super().__init__(**common)
+        check_choice('features', features, FEATURES)
+        check_choice('class_token', class_token, CLASS_TOKENS)
+        check_choice('global_pool', self.global_pool, self.pools)
+        self.mixing = dict(d_state=d_state, d_conv=d_conv, expand=expand, dt_rank=dt_rank)
+        self.img_size, self.class_token, self.pretrained_grid = (
+            to_pair(img_size, 'img_size'),
+            class_token,
+            pretrained_grid,
+        )
+        self.use_rope, self.rope_residual, self.features = rope, rope_residual, features
+        self.residual_in_fp32, self.pos_drop_rate = residual_in_fp32, pos_drop_rate
+        self._has_positions = pos_embed
+        self._make_norm = functools.partial(RMSNorm if rms_norm else LayerNorm, eps=norm_eps)
+
+    def _assemble(
+        self, embed_dim: int, patch_size: int, stride: int, mixers: Sequence[nn.Module], final_norm: bool = False
     ) -> None:
         check_int('patch_size', patch_size, range(1, 65))
         check_int('stride', stride, range(1, patch_size + 1))
-        check_choice('class_token', class_token, CLASS_TOKENS)
-        check_choice('global_pool', global_pool, POOLS)
-        if rope and embed_dim % 4:
+        if self.use_rope and embed_dim % 4:
             raise ValueError(f'embed_dim={embed_dim} must be a multiple of 4 with rope=True')
         depth = len(mixers)
-        self.img_size, self.patch_size, self.stride = to_pair(img_size, 'img_size'), patch_size, stride
+        self.embed_dim, self.patch_size, self.stride = embed_dim, patch_size, stride
         self.grid = self._built_grid()
-        self.embed_dim, self.class_token, self.pretrained_grid = embed_dim, class_token, pretrained_grid
-        self.use_rope, self.rope_residual = rope, rope_residual
-        self.residual_in_fp32, self.global_pool = residual_in_fp32, global_pool
-        make_norm = RMSNorm if rms_norm else LayerNorm
-
         self.patch_embed = PatchEmbed(self.in_chans, embed_dim, patch_size, stride)
         for name in self._class_names():
             setattr(self, name, nn.Parameter(torch.zeros(1, 1, embed_dim)))
         rows = self.grid[0] * self.grid[1] + len(self._class_names())
-        self.pos_embed = nn.Parameter(torch.zeros(1, rows, embed_dim)) if pos_embed else None
-        self.pos_drop = nn.Dropout(pos_drop_rate)
-        rates = drop_path_rates(drop_path_rate, depth)
+        self.pos_embed = nn.Parameter(torch.zeros(1, rows, embed_dim)) if self._has_positions else None
+        self.pos_drop = nn.Dropout(self.pos_drop_rate)
+        rates = drop_path_rates(self.drop_path_rate, depth)
         self.layers = nn.ModuleList(
-            StreamBlock(make_norm(embed_dim, eps=norm_eps), mixer, rate)
-            for mixer, rate in zip(mixers, [*rates[:-1], drop_path_rate])
+            StreamBlock(self._make_norm(embed_dim), mixer, rate)
+            for mixer, rate in zip(mixers, [*rates[:-1], self.drop_path_rate])
         )
         if final_norm or not self.features_only:
-            self.norm_f = make_norm(embed_dim, eps=norm_eps)
+            self.norm_f = self._make_norm(embed_dim)
         if not self.features_only:
-            self.head_drop = nn.Dropout(drop_rate)
+            self.head_drop = nn.Dropout(self.drop_rate)
             self.head = nn.Linear(embed_dim, self.num_classes) if self.num_classes else nn.Identity()
         self._resize = TableResizer()
-        self._finish_plain(depth, embed_dim, stride, out_indices, norm_eps=norm_eps)
+        self._finish_plain(depth, embed_dim, stride, norm_eps=self._make_norm.keywords['eps'])
 
     def _built_grid(self) -> Grid:
         if self.pads_to_stride:
@@ -349,7 +393,7 @@ class StreamBackbone(PlainBackbone):
         """cos and sin, (h * w, C), on the device of `like`."""
         raise NotImplementedError
 
-    def embed(self, x: Tensor):
+    def embed(self, x: Tensor) -> tuple[Stream, Grid]:
         """Patches and class tokens with their positions: the state before the first block, and the grid."""
         x = self.patch_embed(pad_image(x, self.patch_size, self.stride, self.pads_to_stride))
         grid = (x.shape[2], x.shape[3])
@@ -359,7 +403,7 @@ class StreamBackbone(PlainBackbone):
             x = x + self.positions(grid)
         h = self.pos_drop(x)
         tables = self.rope_tables(grid, h) if self.use_rope else None
-        return (h, None, self._wide(self._turn(h, tables)), tables), grid
+        return Stream(h, None, self._wide(self._turn(h, tables)), tables), grid
 
     def _wide(self, stream: Tensor) -> Tensor:
         """The stream is float32 at least, whatever autocast does."""
@@ -372,13 +416,13 @@ class StreamBackbone(PlainBackbone):
         patches, tokens = split_class(x, tables[0].shape[0], self.class_token)
         return join_class(rotate(patches, *tables), tokens, self.class_token)
 
-    def run_block(self, i: int, state, grid: Grid):
+    def run_block(self, i: int, state: Stream, grid: Grid) -> Stream:
         h, _, stream, tables = state
         h = self._run(self.layers[i], stream, grid, h.dtype)
         if i + 1 == self.depth:
-            return h, stream, None, tables
+            return Stream(h, stream, None, tables)
         before = self._turn(stream, tables) if self.rope_residual else stream
-        return h, stream, self._wide(before + self.layers[i].drop_path(self._turn(h, tables))), tables
+        return Stream(h, stream, self._wide(before + self.layers[i].drop_path(self._turn(h, tables))), tables)
 
     def _cut(self, num: int) -> None:
         self.layers = self.layers[:num]
@@ -393,10 +437,10 @@ class StreamBackbone(PlainBackbone):
         """A sequence (B, L, C) without its class tokens."""
         return split_class(sequence, grid[0] * grid[1], self.class_token)[0]
 
-    def finish(self, state, grid: Grid) -> Tensor:
+    def finish(self, state: Stream, grid: Grid) -> Tensor:
         """norm(r + h), (B, L, C), class tokens included."""
-        h, stream, *_ = state
-        return self.final_norm(stream + self.layers[-1].drop_path(h)).to(answer_dtype(h))
+        joined = state.residual + self.layers[-1].drop_path(state.mixed)
+        return self.final_norm(joined).to(answer_dtype(state.mixed))
 
     def final_norm(self, x: Tensor) -> Tensor:
         return self.norm_f(x) if hasattr(self, 'norm_f') else x
@@ -417,16 +461,9 @@ class StreamBackbone(PlainBackbone):
         logits = self.head(x)
         return logits.amax(dim=1) if pools_logits else logits
 
-    def get_classifier(self) -> nn.Module:
-        return self.head
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a fresh linear layer for `num_classes` (0: none) in place."""
-        if global_pool is not None:
-            check_choice('global_pool', global_pool, POOLS)
-            self.global_pool = global_pool
-        self.num_classes = num_classes
-        self.head = self._like_the_stem(nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity())
+    def make_head(self) -> None:
+        head = nn.Linear(self.embed_dim, self.num_classes) if self.num_classes else nn.Identity()
+        self.head = self._like_the_stem(head)
         self._init_head()
 
     def _init_head(self) -> None:

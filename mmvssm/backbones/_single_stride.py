@@ -5,7 +5,8 @@ a neck (`mmvssm.openmmlab.necks`) makes a pyramid of them. Grids come from the i
 token count, so any size works; tables learned for another grid are resized.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.fx
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from mmvssm import scans
 from mmvssm.kernels.derivatives import transformed
 
-from ._backbone import Backbone, check_choice, is_symbolic, own_copy, resolve_indices
+from ._backbone import Backbone, is_symbolic
 from ._layers import LayerNorm, nchw
 
 Grid = tuple[int, int]
@@ -97,7 +98,7 @@ class TableResizer:
         return result
 
 
-def default_taps(depth: int) -> tuple[int, ...]:
+def last_of_quarters(depth: int) -> tuple[int, ...]:
     """The last block of each quarter of the network (LocalVim's 4, 9, 14, 19; Vim's 5, 11, 17, 23)."""
     return tuple(sorted({max(depth * (quarter + 1) // 4 - 1, 0) for quarter in range(4)}))
 
@@ -111,29 +112,25 @@ class PlainBackbone(Backbone):
         run_block(i, state, grid) -> state
         tap(i, state, grid) -> (B, h * w, C)   the map of block i
         finish(state, grid) -> tokens          what `forward_features` returns
-        block_groups() -> lists of modules     freeze groups after the stem, by default one for each block
 
     Out-norms are named `outnorm_{j}`, j counting the maps that are returned.
     """
 
+    output_fmt = 'NLC'
     fresh_prefixes = ('outnorm_',)
     first_conv = 'patch_embed.proj'
     classifier_name = 'head'
     block_path = 'layers.{}'
 
     def _finish_plain(
-        self,
-        depth: int,
-        embed_dim: int,
-        stride: int,
-        out_indices,
-        taps: Sequence[int] | None = None,
-        norm_eps: float = 1e-5,
+        self, depth: int, embed_dim: int, stride: int, taps: Sequence[int] | None = None, norm_eps: float = 1e-5
     ) -> None:
         """Set feature_info and out-norms; `taps` are the blocks that `out_indices=None` means."""
         self.depth = depth
         table = [dict(num_chs=embed_dim, reduction=stride, module=self.block_path.format(i)) for i in range(depth)]
-        self._finish(table, (taps or default_taps(depth)) if out_indices is None else out_indices)
+        if self.out_indices is None:
+            self.out_indices = taps or last_of_quarters(depth)
+        self._finish(table)
         if self.out_norms:
             for j in range(len(self.out_indices)):
                 self.add_module(f'outnorm_{j}', LayerNorm(embed_dim, eps=norm_eps))
@@ -144,58 +141,30 @@ class PlainBackbone(Backbone):
             return getattr(self, f'outnorm_{self.out_indices.index(i)}')(tokens)
         return tokens
 
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = 'NCHW',
-        intermediates_only: bool = False,
-    ):
-        """Feature maps of chosen blocks, all at the patch stride.
+    def enter(self, x: Tensor) -> tuple[Any, Grid]:
+        return self.embed(x)
 
-        Args:
-            x: (B, in_chans, H, W).
-            indices: blocks to return (None: all, an int n: the last n).
-            norm: apply the out-norm of a returned map where the model has one.
-            stop_early: do not run blocks after the last index.
-            output_fmt: 'NCHW', or 'NLC' for tokens in raster order.
-            intermediates_only: return the list alone, not (final features, list).
-        """
-        check_choice('output_fmt', output_fmt, ('NCHW', 'NLC'))
-        if stop_early and not intermediates_only:
-            raise ValueError('stop_early=True has no final features; it needs intermediates_only=True')
-        take = resolve_indices(tuple(indices) if isinstance(indices, list) else indices, self.num_kept, 'indices')
-        maps = []
-        state, grid = self.embed(self._image(x))
-        for i in range(take[-1] + 1 if stop_early else self.num_kept):
-            state = self.run_block(i, state, grid)
-            if i in take:
-                tokens = self.tap(i, state, grid)
-                tokens = self.out_norm(i, tokens) if norm else tokens
-                maps.append(own_copy(as_map(tokens, grid) if output_fmt == 'NCHW' else tokens))
-        return maps if intermediates_only else (self.finish(state, grid), maps)
+    def step(self, i: int, state: tuple[Any, Grid]) -> tuple[Any, Grid]:
+        inner, grid = state
+        return self.run_block(i, inner, grid), grid
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """(B, in_chans, H, W) -> the tokens after the last block and norm."""
-        state, grid = self.embed(self._image(x))
-        for i in range(self.num_kept):
-            state = self.run_block(i, state, grid)
-        return self.finish(state, grid)
+    def output(self, i: int, state: tuple[Any, Grid]) -> Tensor:
+        return self.tap(i, *state)
+
+    def as_nchw(self, output: Tensor, state: tuple[Any, Grid]) -> Tensor:
+        return as_map(output, state[1])
+
+    def leave(self, state: tuple[Any, Grid]) -> Tensor:
+        return self.finish(*state)
 
     def stem_items(self) -> list[nn.Module | nn.Parameter]:
         """What acts before the first block."""
         names = ('patch_embed', 'pos_embed', 'pos_drop', 'cls_token', 'cls_token_head', 'cls_token_tail')
         return [item for name in names if (item := getattr(self, name, None)) is not None]
 
-    def block_groups(self):
+    def stage_groups(self) -> Iterator[list[nn.Module]]:
         yield from ([block] for block in self.layers)
         yield from ([] for _ in range(self.num_kept, self.depth))
-
-    def freeze_groups(self):
-        yield self.stem_items()
-        yield from self.block_groups()
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:

@@ -5,13 +5,13 @@ EfficientVMamba keep.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from ._backbone import Backbone, check_choice, check_int, own_copy, resolve_indices
+from ._backbone import Backbone, check_int, own_copy
 from ._layers import ClassifierHead, LayerNorm, PatchMerging, ToNCHW, ToNHWC, init_linear
 
 PATCH_SIZES = (1, 2, 4, 8, 16, 32)  # of the families whose maps halve from stage to stage
@@ -55,17 +55,25 @@ class VSSBlock(nn.Module):
 class HierarchicalBackbone(Backbone):
     """A stem and stages at strides 4, 8, 16, 32; maps are channels-last (B, H, W, C) between modules.
 
-    A subclass implements `stem(x)`, `run_stage(i, x)`, `downsample(i, x)`, `stage_modules(i)`, `_parts(i)` and, for the
-    out-norms, `out_norm(i, x)`; its `classifier` has `norm` and `head`.
+    A subclass implements `stem(x)`, `run_stage(i, x)`, `downsample(i, x)` (out of stage i), `final_norm(x)`,
+    `stage_modules(i)`, `_parts(i)` and, for the out-norms, `out_norm(i, x)`.
+
+    Args:
+        output_stride: the largest stride of the maps, such as 16; later stages keep the map's size, their convolutions
+            dilated (scans as they are). None: as published.
+        **common: see :class:`Backbone`.
     """
 
     output_fmt = 'NHWC'
     num_stages = 4
 
-    def _feature_table(
-        self, dims: Sequence[int], modules: Sequence[str], stem_stride: int = 4, output_stride: int | None = None
-    ) -> list[dict]:
+    def __init__(self, *, output_stride: int | None = None, **common):
+        super().__init__(**common)
+        self.output_stride = output_stride
+
+    def _feature_table(self, dims: Sequence[int], modules: Sequence[str], stem_stride: int = 4) -> list[dict]:
         """`feature_info`; and stages beyond `output_stride` do not shrink the map, but dilate their convolutions."""
+        output_stride = self.output_stride
         strides = [stem_stride * 2**i for i in range(len(dims))]
         if output_stride is not None:
             check_int('output_stride', output_stride, strides)
@@ -100,50 +108,26 @@ class HierarchicalBackbone(Backbone):
             least = max((least - 1) * conv.stride[0] + reach + 1 - 2 * conv.padding[0], 1)
         return least
 
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = 'NCHW',
-        intermediates_only: bool = False,
-    ):
-        """Feature maps of chosen stages, each taken after the stage's blocks and before its downsampling.
+    def enter(self, x: Tensor) -> Tensor:
+        return self.stem(x)
 
-        Args:
-            x: (B, in_chans, H, W).
-            indices: stages to return (None: all, an int n: the last n).
-            norm: apply the stage's out-norm where the model has one.
-            stop_early: do not run stages after the last index.
-            output_fmt: 'NCHW' or 'NHWC'.
-            intermediates_only: return the list alone, not (final features, list).
-        """
-        check_choice('output_fmt', output_fmt, ('NCHW', 'NHWC'))
-        if stop_early and not intermediates_only:
-            raise ValueError('stop_early=True has no final features; it needs intermediates_only=True')
-        take = resolve_indices(tuple(indices) if isinstance(indices, list) else indices, self.num_kept, 'indices')
-        maps = []
-        x = self.stem(self._image(x))
-        for i in range(self.num_kept):
-            x = self.run_stage(i, x)
-            if i in take:
-                out = self.out_norm(i, x) if norm else x
-                maps.append(own_copy(out.permute(0, 3, 1, 2) if output_fmt == 'NCHW' else out))
-            if stop_early and i == take[-1]:
-                break
-            x = self.downsample(i, x)
-        return maps if intermediates_only else (self.final_norm(x), maps)
+    def step(self, i: int, x: Tensor) -> Tensor:
+        return self.run_stage(i, self.downsample(i - 1, x) if i else x)
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """(B, in_chans, H, W) -> (B, H/32, W/32, C), normed as the classifier wants it."""
-        x = self.stem(self._image(x))
-        for i in range(self.num_kept):
-            x = self.downsample(i, self.run_stage(i, x))
+    def output(self, i: int, x: Tensor) -> Tensor:
+        return x
+
+    def as_nchw(self, output: Tensor, x: Tensor) -> Tensor:
+        return output.permute(0, 3, 1, 2)
+
+    def leave(self, x: Tensor) -> Tensor:
         return self.final_norm(x)
 
-    def freeze_groups(self):
-        yield [self.patch_embed]
+    def stem_items(self) -> list[nn.Module | nn.Parameter]:
+        """What acts before the first stage."""
+        return [self.patch_embed]
+
+    def stage_groups(self) -> Iterator[list[nn.Module]]:
         for i in range(self.num_stages):
             yield self.stage_modules(i) if i < self.num_kept else []
 
@@ -151,6 +135,7 @@ class HierarchicalBackbone(Backbone):
 class VSSBackbone(HierarchicalBackbone):
     """Four stages of VSS blocks; VMamba and LocalVMamba differ in the blocks, stem and downsampling."""
 
+    undecayed = ('A_logs', 'Ds', 'dt_projs_bias')
     head_prefixes = ('classifier.', 'pos_embed')
     fresh_prefixes = ('outnorm',)
     first_conv = 'patch_embed.0'
@@ -163,19 +148,14 @@ class VSSBackbone(HierarchicalBackbone):
         downsamples: list[nn.Module],
         dims: list[int],
         stem_stride: int,
-        output_stride: int | None,
-        out_indices,
-        global_pool: str,
-        drop_rate: float,
     ) -> None:
         self.patch_embed = stem
         self.num_stages = len(stages)
         self.layers = nn.ModuleList(map(self._make_stage, stages, [*downsamples, nn.Identity()]))
         modules = [f'layers.{i}' for i in range(self.num_stages)]
-        table = self._feature_table(dims, modules, stem_stride, output_stride)
-        self._finish(table, out_indices)
+        self._finish(self._feature_table(dims, modules, stem_stride))
         if not self.features_only:
-            self.classifier = ClassifierHead(dims[-1], self.num_classes, global_pool, drop_rate)
+            self.classifier = ClassifierHead(dims[-1], self.num_classes, self.global_pool, self.drop_rate)
         if self.out_norms:
             for i in self.out_indices:
                 self.add_module(f'outnorm{i}', LayerNorm(dims[i]))
@@ -224,13 +204,8 @@ class VSSBackbone(HierarchicalBackbone):
         """(B, h, w, C), normed -> logits (B, num_classes), or pooled features."""
         return self.classifier(x, pre_logits)
 
-    def get_classifier(self) -> nn.Module:
-        return self.classifier.head
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a fresh linear layer for `num_classes` (0: none) in place."""
-        self.num_classes = num_classes
-        self.classifier.reset(num_classes, global_pool)
+    def make_head(self) -> None:
+        self.classifier.reset(self.num_classes, self.global_pool)
         self._like_the_stem(self.classifier.head)
 
     @torch.jit.ignore

@@ -46,18 +46,19 @@ class AtrousSS2D(DirectionalScan):
     the user's, which may read any tokens, every order projects all of them, and the outputs are added up.
     """
 
+    order_field = 'scan_orders'  # where a layer's orders were given, for errors
+
     def __init__(
         self,
         dim: int,
         d_state: int,
         ssm_ratio: float,
         scan_orders: tuple[scans.Order, ...] | None = None,
-        order_field: str = 'scan_orders',
     ):
         d_expand = int(ssm_ratio * dim)
         d_inner = int(min(ssm_ratio, MAX_SCAN_RATIO) * dim)
         super().__init__(d_inner, d_state, math.ceil(dim / 16), len(scans.ATROUS_SCAN))
-        self.scan_orders, self.order_field = scan_orders or scans.ATROUS_SCAN, order_field
+        self.scan_orders = scan_orders or scans.ATROUS_SCAN
         self.in_proj = nn.Linear(dim, 2 * d_expand, bias=False)
         self.conv2d = nn.Conv2d(d_expand, d_expand, 3, padding=1, groups=d_expand)
         if d_inner < d_expand:
@@ -164,17 +165,15 @@ class EfficientVMamba(VSSBackbone):
     Args:
         depths: blocks of each stage; the first two stages scan, later ones are inverted residuals.
         dims: widths; an int doubles from stage to stage.
-        d_state: states of a channel; ssm_ratio: inner over outer width of the scanning blocks (the scan itself
-            is at most twice as wide as the block).
+        d_state: states of a channel.
+        ssm_ratio: inner over outer width of the scanning blocks (the scan itself is at most twice as wide as the
+            block).
         scan_orders: four scan orders, by name or function (see `mmvssm.scans`), in place of the four lattices, or such
             a list (or None) for each scanning block; the k-th has the k-th parameters.
         mlp_ratio: hidden over outer width of an MLP in the scanning blocks, 0 (as published) for none.
         downsample_version: 'v1' patch merging (as published), 'v2' 2x2 strided convolution.
         patch_size, patch_norm: the stem's convolution, and whether a LayerNorm follows it.
-        drop_rate, drop_path_rate, num_classes, in_chans, global_pool: as in timm.
-        output_stride: the largest stride of the maps, such as 16; later stages keep the map's size, their convolutions
-            dilated (the scans as they are). None: as published.
-        features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
+        **common: see :class:`HierarchicalBackbone`; `out_norms` adds the official LayerNorms.
     """
 
     def __init__(
@@ -188,40 +187,29 @@ class EfficientVMamba(VSSBackbone):
         downsample_version: str = 'v1',
         patch_size: int = 4,
         patch_norm: bool = True,
-        drop_path_rate: float = 0.0,
-        drop_rate: float = 0.0,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        global_pool: str = 'avg',
-        output_stride: int | None = None,
-        features_only: bool = False,
-        out_indices: int | Sequence[int] | None = None,
-        out_norms: bool = False,
+        **common,
     ):
-        super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
+        super().__init__(**common)
         check_choice('downsample_version', downsample_version, ('v1', 'v2'))
         check_int('patch_size', patch_size, PATCH_SIZES)
         dims = stage_dims(dims, len(depths))
-        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        rates = iter(drop_path_rates(self.drop_path_rate, sum(depths)))
         layers = enumerate(scans.layer_orders('scan_orders', scan_orders, sum(depths[:2]), count=4))
 
         def block(stage: int) -> nn.Module:
             if stage < 2:
                 layer, orders = next(layers)
-                op = AtrousSS2D(dims[stage], d_state, ssm_ratio, orders, f'scan_orders[{layer}]')
+                op = AtrousSS2D(dims[stage], d_state, ssm_ratio, orders)
+                op.order_field = f'scan_orders[{layer}]'
                 return EVSSBlock(dims[stage], op, mlp_ratio, next(rates))
             return InvertedResidual(dims[stage], next(rates))
 
         self._assemble(
-            stem=conv_stem(in_chans, dims[0], patch_size, patch_norm),
+            stem=conv_stem(self.in_chans, dims[0], patch_size, patch_norm),
             stages=[[block(stage) for _ in range(depth)] for stage, depth in enumerate(depths)],
             downsamples=[make_downsample(downsample_version, a, b) for a, b in zip(dims[:-1], dims[1:])],
             dims=dims,
             stem_stride=patch_size,
-            output_stride=output_stride,
-            out_indices=out_indices,
-            global_pool=global_pool,
-            drop_rate=drop_rate,
         )
 
     @staticmethod

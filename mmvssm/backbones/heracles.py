@@ -195,7 +195,8 @@ class Heracles(HierarchicalBackbone):
     """Heracles (arXiv 2403.18063); classifier, or maps at strides 4, 8, 16, 32.
 
     Args:
-        depths, embed_dims, mlp_ratios: blocks, widths and MLP widenings of the stages; the first two are spectral.
+        depths: blocks of each stage; the first two stages are spectral.
+        embed_dims, mlp_ratios: widths and MLP widenings of the stages.
         num_heads: attention heads of each stage; those of the spectral stages are not used.
         stem_hidden_dim: width of the stem's first convolutions.
         spectral_sizes: (h, w) of the spectral weights of the first two stages, ceil(size / 4) and ceil(size / 8) of the
@@ -204,14 +205,13 @@ class Heracles(HierarchicalBackbone):
         spectral_resize: 'linear', 'trig' or 'index', see :func:`mmvssm.kernels.resize_spectral_weight`.
         token_label: a second head on every token of the last stage; logits add half of its largest (Token labelling,
             arXiv 2104.10858). :meth:`forward_token_labels` gives both heads' outputs for its loss.
-        drop_rate, drop_path_rate: before the classifiers; stochastic depth.
-        num_classes, in_chans: as in timm; global_pool: 'token' or '' (logits per token).
-        output_stride: the largest stride of the maps, such as 16; later stages keep the map's size, their convolutions
-            dilated. None: as published.
-        features_only, out_indices: the dense-prediction form. Maps 0 to 2 are normed in the main path.
+        global_pool: 'token' or '' (logits per token).
+        features_only: the dense-prediction form. Maps 0 to 2 are normed in the main path.
         out_norms: norm the last map too (`norm4`, which token labelling trained on these tokens).
+        **common: see :class:`HierarchicalBackbone`.
     """
 
+    pools = POOLS
     head_prefixes = ('post_network.', 'head.', 'aux_head.')
     first_conv = 'patch_embed1.conv.0'
     classifier_name = 'head'
@@ -228,22 +228,13 @@ class Heracles(HierarchicalBackbone):
         transform: str = 'dct',
         spectral_resize: str = 'linear',
         token_label: bool = True,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
-        num_classes: int = 1000,
-        in_chans: int = 3,
         global_pool: str = 'token',
-        output_stride: int | None = None,
         features_only: bool = False,
-        out_indices: int | Sequence[int] | None = None,
         out_norms: bool = True,
+        **common,
     ):
-        super().__init__(
-            num_classes=num_classes,
-            in_chans=in_chans,
-            features_only=features_only,
-            out_norms=out_norms and features_only,
-        )
+        norms = out_norms and features_only
+        super().__init__(global_pool=global_pool, features_only=features_only, out_norms=norms, **common)
         check_choice('transform', transform, ('dct', 'hartley'))
         check_choice('spectral_resize', spectral_resize, ('linear', 'trig', 'index'))
         self.num_stages = len(depths)
@@ -256,7 +247,7 @@ class Heracles(HierarchicalBackbone):
             if len(values) != length:
                 raise ValueError(f'{field}={tuple(values)} must have {length} entries beside depths={tuple(depths)}')
         self.token_label = token_label
-        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        rates = iter(drop_path_rates(self.drop_path_rate, sum(depths)))
 
         def mixer(stage: int) -> nn.Module:
             dim = embed_dims[stage]
@@ -265,22 +256,22 @@ class Heracles(HierarchicalBackbone):
             return SelfAttention(dim, num_heads[stage])
 
         for i, dim in enumerate(embed_dims):
-            stem = Stem(in_chans, stem_hidden_dim, dim) if i == 0 else Downsample(embed_dims[i - 1], dim)
+            stem = Stem(self.in_chans, stem_hidden_dim, dim) if i == 0 else Downsample(embed_dims[i - 1], dim)
             blocks = nn.ModuleList(Block(dim, mixer(i), mlp_ratios[i], next(rates)) for _ in range(depths[i]))
             self.add_module(f'patch_embed{i + 1}', stem)
             self.add_module(f'block{i + 1}', blocks)
             if i < self.num_stages - 1 or self.out_norms or not features_only:
                 self.add_module(f'norm{i + 1}', LayerNorm(dim, eps=EPS))
         modules = [f'block{i + 1}' for i in range(self.num_stages)]
-        self._finish(self._feature_table(embed_dims, modules, output_stride=output_stride), out_indices)
+        self._finish(self._feature_table(embed_dims, modules))
         if features_only:
             self.head_prefixes = (*self.head_prefixes, *(() if self.out_norms else (f'norm{self.num_stages}.',)))
         else:
-            self.head_drop = nn.Dropout(drop_rate)
+            self.head_drop = nn.Dropout(self.drop_rate)
             self.post_network = nn.ModuleList([ClassBlock(embed_dims[-1], num_heads[-1], mlp_ratios[-1])])
             # a file with the second head fits a model without it
             self.fresh_prefixes = () if token_label else ('aux_head.',)
-            self.reset_classifier(num_classes, global_pool)
+            self.reset_classifier(self.num_classes, global_pool)
         self.apply(init_weights)
         self._prune()
 
@@ -344,25 +335,16 @@ class Heracles(HierarchicalBackbone):
         x = self.head_drop(self.forward_features(x))
         return self.head(x[:, 0]), self.aux_head(x[:, 1:])
 
-    def get_classifier(self) -> nn.Module:
-        return self.head
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put fresh heads for `num_classes` (0: none) in place."""
-        if global_pool is not None:
-            check_choice('global_pool', global_pool, POOLS)
-            self.global_pool = global_pool
-        self.num_classes = num_classes
-        heads = [nn.Linear(self.num_features, num_classes) for _ in range(2 if num_classes else 0)]
+    def make_head(self) -> None:
+        """Fresh heads; the second one for token labels."""
+        heads = [nn.Linear(self.num_features, self.num_classes) for _ in range(2 if self.num_classes else 0)]
         for head in map(self._like_the_stem, heads):
             init_weights(head)
         self.head = heads[0] if heads else nn.Identity()
         self.aux_head = heads[1] if heads and self.token_label else None
 
-    def freeze_groups(self):
-        yield [self.patch_embed1]
-        for i in range(self.num_stages):
-            yield self.stage_modules(i) if i < self.num_kept else []
+    def stem_items(self) -> list[nn.Module | nn.Parameter]:
+        return [self.patch_embed1]
 
     def stage_modules(self, i: int) -> list[nn.Module]:
         names = [f'block{i + 1}', f'norm{i + 1}', *([f'patch_embed{i + 1}'] if i else [])]

@@ -22,9 +22,9 @@ from ._layers import answer_dtype
 from ._local import BiAttn, SearchWeights
 from ._mamba_stream import (
     DT_INITS,
-    FEATURES,
     Directions,
     RotaryTables,
+    Stream,
     StreamBackbone,
     branch,
     class_positions,
@@ -47,21 +47,22 @@ class MultiMamba(Directions):
         class_token: the sequence has a class token in its middle, which every branch reads at that very step.
     """
 
+    order_field = 'directions'  # where a layer's orders were given, for errors
+
     def __init__(
         self,
         dim: int,
         directions: tuple[scans.Order, ...] | None,
+        class_token: bool,
+        *,
         d_state: int,
         d_conv: int,
         expand: float,
         dt_rank: int | str,
-        class_token: bool,
-        order_field: str = 'directions',
     ):
         super().__init__()
         d = int(expand * dim)
         self.directions = directions if directions is not None else scans.LOCAL_SCAN
-        self.order_field = order_field
         self.class_token = class_token
         self.branch_names = [branch(f'_{k}') for k in range(len(self.directions))]
         self.in_proj = nn.Linear(dim, 2 * d, bias=False)
@@ -94,22 +95,13 @@ class LocalVim(StreamBackbone):
         directions: for each layer (or once for all) a list of any number of scan orders, by name or function (see
             `mmvssm.scans`); the k-th has the k-th parameters. The published ones are out of h, h_flip, v, v_flip, w2,
             w2_flip, w7, w7_flip, in this order. None builds the search supernet with these eight and a logit each.
-        embed_dim, depth, patch_size: width C, layers, side of a patch.
-        d_state: states of a channel; d_conv: taps of the causal convolution; expand: inner over outer width;
-            dt_rank: 'auto' is ceil(C / 16).
-        img_size: an int or (H, W), the size that position embedding and rotation tables are built for.
-        class_token: None (pool as `global_pool` says) or 'middle' (its output is classified).
-        pos_embed: add a learned position embedding.
-        rope, rope_residual: rotate the tokens before every layer, and the residual stream too.
-        pretrained_grid: side of the grid that rotations are stretched to.
-        rms_norm: RMSNorm (as pre-trained) or LayerNorm (as in the published dense-prediction configs).
-        norm_eps, residual_in_fp32: of the norms; keep the stream in float32 under autocast.
+        embed_dim: width C.
+        depth: layers.
+        patch_size: side of a patch.
+        rope: rotate the tokens before every layer.
+        rope_residual: rotate the residual stream too.
         dt_init: 'published' (step sizes start at softplus(0)) or 'mamba' (log-uniform in [1e-3, 0.1]).
-        features: what a map is: 'mixer' as published, the layer's output without its residual; 'residual' the stream.
-        drop_rate, pos_drop_rate, drop_path_rate: before the head, after the position embedding, stochastic depth.
-        num_classes, in_chans: as in timm; global_pool: 'avg', 'last', 'max' (of the logits), '' (logits per token).
-        features_only, out_indices, out_norms: the dense-prediction form. `out_indices` counts layers, None means the
-            last of each quarter; `out_norms` adds the official LayerNorms.
+        **common: see :class:`StreamBackbone`; the class token stands in the middle or is none.
     """
 
     key_options = {'rope.': 'rope=True', 'cls_token': "class_token='middle'"}
@@ -120,64 +112,22 @@ class LocalVim(StreamBackbone):
         embed_dim: int = 192,
         depth: int = 20,
         patch_size: int = 16,
-        d_state: int = 16,
-        d_conv: int = 4,
-        expand: float = 2.0,
-        dt_rank: int | str = 'auto',
-        img_size: int | Sequence[int] = 224,
-        class_token: str | None = None,
-        pos_embed: bool = True,
         rope: bool = True,
         rope_residual: bool = True,
-        pretrained_grid: int = 14,
-        rms_norm: bool = True,
-        norm_eps: float = 1e-5,
-        residual_in_fp32: bool = True,
         dt_init: str = 'published',
-        features: str = 'mixer',
-        drop_rate: float = 0.0,
-        pos_drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        global_pool: str = 'avg',
-        features_only: bool = False,
-        out_indices: int | Sequence[int] | None = None,
-        out_norms: bool = False,
+        **common,
     ):
-        super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
-        check_choice('class_token', class_token, (None, 'middle'))
-        check_choice('features', features, FEATURES)
+        super().__init__(rope=rope, rope_residual=rope_residual, **common)
+        check_choice('class_token', self.class_token, (None, 'middle'))
         check_choice('dt_init', dt_init, DT_INITS)
-        self.features, self.dt_init = features, dt_init
-        self._assemble(
-            img_size=img_size,
-            patch_size=patch_size,
-            stride=patch_size,
-            embed_dim=embed_dim,
-            mixers=[
-                MultiMamba(
-                    embed_dim, orders, d_state, d_conv, expand, dt_rank, class_token is not None, f'directions[{i}]'
-                )
-                for i, orders in enumerate(scans.layer_orders('directions', directions, depth))
-            ],
-            class_token=class_token,
-            pos_embed=pos_embed,
-            rope=rope,
-            rope_residual=rope_residual,
-            pretrained_grid=pretrained_grid,
-            rms_norm=rms_norm,
-            norm_eps=norm_eps,
-            final_norm=False,
-            residual_in_fp32=residual_in_fp32,
-            drop_rate=drop_rate,
-            pos_drop_rate=pos_drop_rate,
-            drop_path_rate=drop_path_rate,
-            global_pool=global_pool,
-            out_indices=out_indices,
-        )
+        self.dt_init = dt_init
+        layers = scans.layer_orders('directions', directions, depth)
+        mixers = [MultiMamba(embed_dim, orders, self.class_token is not None, **self.mixing) for orders in layers]
+        for i, mixer in enumerate(mixers):
+            mixer.order_field = f'directions[{i}]'
+        self._assemble(embed_dim, patch_size, patch_size, mixers)
         if rope:
-            self.rope = RotaryTables(self.grid, embed_dim, pretrained_grid)
+            self.rope = RotaryTables(self.grid, embed_dim, self.pretrained_grid)
         self._init_weights()
         self._prune()
 
@@ -197,10 +147,10 @@ class LocalVim(StreamBackbone):
         """The stored tables."""
         return self.rope(grid)
 
-    def tap(self, i: int, state, grid: Grid) -> Tensor:
+    def tap(self, i: int, state: Stream, grid: Grid) -> Tensor:
         """The layer's own output, as published, or the stream after it."""
-        h, stream, *_ = state
-        return self.patches(h if self.features == 'mixer' else (stream + h).to(answer_dtype(h)), grid)
+        h = state.mixed
+        return self.patches(h if self.features == 'mixer' else (state.residual + h).to(answer_dtype(h)), grid)
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: LocalVim) -> dict[str, Tensor]:

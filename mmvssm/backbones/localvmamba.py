@@ -45,6 +45,8 @@ class MultiScan(nn.Module):
 class LocalSS2D(DirectionalScan):
     """Selective scan of a (B, H, W, C) map along the layer's own directions; None means all eight, searchable."""
 
+    order_field = 'directions'  # where a layer's orders were given, for errors
+
     def __init__(
         self,
         dim: int,
@@ -52,13 +54,12 @@ class LocalSS2D(DirectionalScan):
         ssm_ratio: float,
         dt_rank: int | str,
         directions: tuple[scans.Order, ...] | None,
-        order_field: str = 'directions',
     ):
         d_inner = int(ssm_ratio * dim)
         rank = math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank
         own = directions if directions is not None else scans.LOCAL_SCAN
         super().__init__(d_inner, d_state, rank, len(own))
-        self.directions, self.order_field = own, order_field
+        self.directions = own
         self.in_proj = nn.Linear(dim, 2 * d_inner, bias=False)
         self.conv2d = nn.Conv2d(d_inner, d_inner, 3, padding=1, groups=d_inner)
         self.multi_scan = MultiScan(d_inner, len(own), searchable=directions is None)
@@ -87,11 +88,11 @@ class LocalVMamba(VSSBackbone):
             w2_flip, w7, w7_flip, in this order. None builds the search supernet with these eight and a logit each.
         depths: blocks of each stage.
         dims: widths; an int doubles from stage to stage.
-        d_state: states of a channel; ssm_ratio: inner over outer width; dt_rank: 'auto' is ceil(width / 16).
-        patch_size, drop_rate, drop_path_rate, num_classes, in_chans, global_pool: as in timm.
-        output_stride: the largest stride of the maps, such as 16; later stages keep the map's size, their convolutions
-            dilated (the scans as they are). None: as published.
-        features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
+        d_state: states of a channel.
+        ssm_ratio: inner over outer width.
+        dt_rank: 'auto' is ceil(width / 16).
+        patch_size: of the stem's convolution.
+        **common: see :class:`HierarchicalBackbone`; `out_norms` adds the official LayerNorms.
     """
 
     def __init__(
@@ -103,37 +104,26 @@ class LocalVMamba(VSSBackbone):
         ssm_ratio: float = 2.0,
         dt_rank: int | str = 'auto',
         patch_size: int = 4,
-        drop_path_rate: float = 0.0,
-        drop_rate: float = 0.0,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        global_pool: str = 'avg',
-        output_stride: int | None = None,
-        features_only: bool = False,
-        out_indices: int | Sequence[int] | None = None,
-        out_norms: bool = False,
+        **common,
     ):
-        super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
+        super().__init__(**common)
         check_int('patch_size', patch_size, PATCH_SIZES)
         dims = stage_dims(dims, len(depths))
         layers = enumerate(scans.layer_orders('directions', directions, sum(depths)))
-        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        rates = iter(drop_path_rates(self.drop_path_rate, sum(depths)))
 
         def block(dim: int) -> VSSBlock:
             layer, orders = next(layers)
-            op = LocalSS2D(dim, d_state, ssm_ratio, dt_rank, orders, f'directions[{layer}]')
+            op = LocalSS2D(dim, d_state, ssm_ratio, dt_rank, orders)
+            op.order_field = f'directions[{layer}]'
             return VSSBlock(dim, op, next(rates))
 
         self._assemble(
-            stem=conv_stem(in_chans, dims[0], patch_size),
+            stem=conv_stem(self.in_chans, dims[0], patch_size),
             stages=[[block(dim) for _ in range(depth)] for dim, depth in zip(dims, depths)],
             downsamples=[PatchMerging(a, b) for a, b in zip(dims[:-1], dims[1:])],
             dims=dims,
             stem_stride=patch_size,
-            output_stride=output_stride,
-            out_indices=out_indices,
-            global_pool=global_pool,
-            drop_rate=drop_rate,
         )
 
 

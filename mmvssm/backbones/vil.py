@@ -5,7 +5,7 @@ its last. Two generations were published, `vil_*` and `vil2_*`. Modules are name
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.fx
@@ -238,28 +238,31 @@ class VisionLSTM(PlainBackbone):
     whole strides.
 
     Args:
-        embed_dim, patch_size: width C, side of a patch; stride: step between patches, None for their side.
+        embed_dim: width C.
         depth: blocks; each reads in one direction (the hub package of the second generation counts pairs).
+        patch_size: side of a patch.
+        stride: step between patches, None for their side.
         expansion, num_heads: inner over outer width; mLSTM heads.
         conv_kind, conv_kernel_size: before q and k: '2d' on the grid, 3 x 3 (second generation), or 'causal1d' along
             the sequence, kernel 4 (first).
         qkv_block_size: side of the blocks of the block-diagonal q, k and v projections.
         proj_bias, norm_bias: biases of the projections and of the blocks' norms (second generation).
-        post_norm, head_norm: the norm after the last block, the one between pooling and classifier (released: both);
-            norm_eps, head_norm_eps: theirs.
+        post_norm, head_norm: the norm after the last block, the one between pooling and classifier (released: both).
+        norm_eps, head_norm_eps: theirs.
         img_size: an int or (H, W), the size that the position embedding is built for, at one row for `patch_size`
             pixels whatever the stride is.
         init_weights: 'original', as trained, or 'original-fixed': down-projections divided by the depth, as was meant.
         features: what a map is: 'stream', after the block, as in the published segmentation code; 'normed', as in the
             hub package, the last block's alone after `post_norm` and another norm without parameters.
-        drop_rate, drop_path_rate: before the classifier; stochastic depth, the same in all blocks (as pre-trained), or
-            growing from 0 with drop_path_decay=True (as fine-tuned for segmentation).
-        num_classes, in_chans: as in timm; global_pool: 'bilateral_flatten' joins the first and the last token,
-            'bilateral_avg' averages them, '' classifies every token.
-        features_only, out_indices, out_norms: the dense-prediction form. `out_indices` counts blocks, None means the
-            published ones; `out_norms` adds a LayerNorm for each map (not published).
+        drop_path_decay: stochastic depth grows from 0 (as fine-tuned for segmentation) instead of being the same in all
+            blocks (as pre-trained).
+        global_pool: 'bilateral_flatten' joins the first and the last token, 'bilateral_avg' averages them, ''
+            classifies every token.
+        **common: see :class:`Backbone`. `out_indices` counts blocks, None means the published ones; `out_norms` adds a
+            LayerNorm for each map (not published).
     """
 
+    pools = POOLS
     head_prefixes = ('head.', 'xlstm.post_blocks_norm.')
     classifier_name = 'head.1'
     block_path = 'xlstm.blocks.{}'
@@ -284,34 +287,28 @@ class VisionLSTM(PlainBackbone):
         img_size: int | Sequence[int] = 224,
         init_weights: str = 'original',
         features: str = 'stream',
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
         drop_path_decay: bool = False,
-        num_classes: int = 1000,
-        in_chans: int = 3,
         global_pool: str = 'bilateral_flatten',
-        features_only: bool = False,
-        out_indices: int | Sequence[int] | None = None,
-        out_norms: bool = False,
+        **common,
     ):
-        super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
+        super().__init__(global_pool=global_pool, **common)
         check_choice('conv_kind', conv_kind, CONV_KINDS)
         check_choice('global_pool', global_pool, POOLS)
         check_choice('features', features, FEATURES)
         check_choice('init_weights', init_weights, INITS)
-        if features == 'normed' and out_indices is not None:
-            raise ValueError(f'out_indices={out_indices} must be None with features="normed", which has one map')
+        if features == 'normed' and self.out_indices is not None:
+            raise ValueError(f'out_indices={self.out_indices} must be None with features="normed", which has one map')
         check_int('patch_size', patch_size, range(1, 65))
         self.patch_size, self.stride = patch_size, patch_size if stride is None else stride
         check_int('stride', self.stride, range(1, patch_size + 1))
-        self.img_size, self.global_pool, self.features = to_pair(img_size, 'img_size'), global_pool, features
-        self.patch_embed = PatchEmbed(in_chans, embed_dim, patch_size, self.stride)
+        self.img_size, self.features = to_pair(img_size, 'img_size'), features
+        self.patch_embed = PatchEmbed(self.in_chans, embed_dim, patch_size, self.stride)
         self.pos_embed = PositionEmbedding(tuple(-(-n // patch_size) for n in self.img_size), embed_dim)
-        rates = drop_path_rates(drop_path_rate, depth)
+        rates = drop_path_rates(self.drop_path_rate, depth)
         blocks = [
             ViLBlock(
                 embed_dim,
-                drop_path=rates[i] if drop_path_decay else drop_path_rate,
+                drop_path=rates[i] if drop_path_decay else self.drop_path_rate,
                 reverse=i % 2 == 1,
                 expansion=expansion,
                 num_heads=num_heads,
@@ -323,22 +320,22 @@ class VisionLSTM(PlainBackbone):
             )
             for i in range(depth)
         ]
-        has_post_norm = post_norm and (not features_only or features == 'normed')
+        has_post_norm = post_norm and (not self.features_only or features == 'normed')
         norm = ResidualGainNorm(embed_dim, norm_bias, eps=norm_eps) if has_post_norm else nn.Identity()
         self.xlstm = BlockStack(blocks, norm)
-        taps = default_taps(depth)
+        taps = published_taps(depth)
         if features == 'normed':
             self.map_norm = nn.LayerNorm(embed_dim, eps=head_norm_eps, elementwise_affine=False)
             taps = (depth - 1,)
-        self._finish_plain(depth, embed_dim, self.stride, out_indices, taps=taps)
-        if not features_only:
+        self._finish_plain(depth, embed_dim, self.stride, taps)
+        if not self.features_only:
             self._has_head_norm, self._head_norm_eps = head_norm, head_norm_eps
-            self.head_drop = nn.Dropout(drop_rate)
-            self._make_head()
+            self.head_drop = nn.Dropout(self.drop_rate)
+            self._build_head()
         self._init_weights(init_weights)
         self._prune()
 
-    def _make_head(self) -> None:
+    def _build_head(self) -> None:
         """Norm and linear layer of the pooled width; key `head`."""
         width = self.num_features * (2 if self.global_pool == 'bilateral_flatten' else 1)
         self.head_hidden_size = width
@@ -402,22 +399,15 @@ class VisionLSTM(PlainBackbone):
         x = self.head_drop(self.head[0](x))
         return x if pre_logits else self.head[1](x)
 
-    def get_classifier(self) -> nn.Module:
-        return self.head[1]
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a fresh linear layer for `num_classes` (0: none) in place, and a fresh norm where the width changes."""
+    def make_head(self) -> None:
+        """A fresh linear layer, and a fresh norm where the width changes."""
         old, width = self.head[0], self.head_hidden_size
-        self.num_classes = num_classes
-        if global_pool is not None:
-            check_choice('global_pool', global_pool, POOLS)
-            self.global_pool = global_pool
-        self._make_head()
+        self._build_head()
         self._like_the_stem(self.head)
         if self.head_hidden_size == width:
             self.head[0] = old
 
-    def block_groups(self):
+    def stage_groups(self) -> Iterator[list[nn.Module]]:
         """Pairs of blocks, one for each direction."""
         blocks = list(self.xlstm.blocks)
         yield from (blocks[i : i + 2] for i in range(0, self.depth, 2))
@@ -432,7 +422,7 @@ class VisionLSTM(PlainBackbone):
         )
 
 
-def default_taps(depth: int) -> tuple[int, ...]:
+def published_taps(depth: int) -> tuple[int, ...]:
     """The published taps 7, 11, 15, 23 of 24 blocks; for other depths near 1/3, 1/2, 2/3 and the end."""
     if depth == 29:
         return 9, 13, 19, 28  # a backward block each but the last

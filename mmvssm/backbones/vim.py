@@ -21,9 +21,9 @@ from ._graph import one_node
 from ._layers import answer_dtype
 from ._mamba_stream import (
     DT_INITS,
-    FEATURES,
     Directions,
     RotaryTables,
+    Stream,
     StreamBackbone,
     branch,
     class_positions,
@@ -60,24 +60,25 @@ class BiMamba(Directions):
 
     # the published names of the second branch are not quite regular
     branch_names = (branch(''), {**branch('_b'), 'A_log': 'A_b_log'})
+    order_field = 'scan_orders'  # where a layer's orders were given, for errors
 
     def __init__(
         self,
         dim: int,
+        scan_orders: tuple[scans.Order, scans.Order],
+        class_token: bool,
+        *,
         d_state: int,
         d_conv: int,
         expand: float,
         dt_rank: int | str,
         divide_out: bool,
         layer_scale: float | None,
-        scan_orders: tuple[scans.Order, scans.Order] = RASTER,
-        class_token: bool = False,
-        order_field: str = 'scan_orders',
     ):
         super().__init__()
         d = int(expand * dim)
         self.divide_out, self.class_token = divide_out, class_token
-        self.scan_orders, self.order_field = scan_orders, order_field
+        self.scan_orders = scan_orders
         self.in_proj = nn.Linear(dim, 2 * d, bias=False)
         self.make_branches(d, d_state, d_conv, math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank)
         self.out_proj = nn.Linear(d, dim, bias=False)
@@ -113,32 +114,27 @@ class Vim(StreamBackbone):
     image with zeros to a multiple of the stride.
 
     Args:
-        embed_dim, depth, patch_size: width C, blocks, side of a patch; stride: between patches, None for their side.
-        d_state: states of a channel; d_conv: taps of the causal convolution; expand: inner over outer width;
-            dt_rank: 'auto' is ceil(C / 16).
+        embed_dim: width C.
+        depth: blocks.
+        patch_size: side of a patch.
+        stride: between patches, None for their side.
         divide_out: halve the sum of the two directions; the released weights want it, older dense models did not.
         layer_scale: start value of a gain on each block's output, None for none.
         scan_orders: two scan orders of the patches, by name or function (see `mmvssm.scans`), in place of the raster
             sequence both ways, or such a pair (or None) for each block; the first has the forward branch's parameters.
             They go with a class token in the middle or none.
-        img_size: an int or (H, W), the size that the position embedding is built for.
         class_token: 'middle' as released, 'first' (the first release), 'both' (ends of the sequence), or None (pool as
             `global_pool` says).
         keep_class_token: keep it in feature models too, for the sequence that the weights were trained on; by default
             they have none, as published.
-        pos_embed: add a learned position embedding.
-        rope, rope_residual: rotate the tokens before every block, and the residual stream too (older weights).
-        pretrained_grid: side of the grid that rotations are stretched to.
-        rms_norm, norm_eps, residual_in_fp32: RMSNorm or LayerNorm; keep the stream in float32 under autocast.
         dt_init: start of the backward branch's step sizes: 'mamba' as the forward one's, or 'published' (softplus(0)).
-        features: what a map is: 'mixer' the block's output without its residual, 'residual' the stream after it.
-        last_feature: with 'residual', what the last block gives: 'mixer', 'add' (the stream) or 'norm' (normed too).
-        drop_rate, pos_drop_rate, drop_path_rate: before the head, after the position embedding, stochastic depth.
-        num_classes, in_chans: as in timm; global_pool: 'avg', 'last', 'max' (of the logits), '' (logits per token).
-        features_only, out_indices, out_norms: the dense-prediction form. `out_indices` counts blocks, None means the
-            last of each quarter; `out_norms` adds a LayerNorm for each map (not published).
+        last_feature: with features='residual', what the last block gives: 'mixer', 'add' (the stream) or 'norm' (normed
+            too).
+        features_only: as everywhere, see :class:`Backbone`.
+        **common: see :class:`StreamBackbone`; older weights want rope and rope_residual.
     """
 
+    undecayed = ('A_log', 'A_b_log', 'D')
     key_options = {'rope.': "class_token='first', rope=True, rope_residual=True, divide_out=False"}
     # the necks that the published dense models keep inside the backbone
     head_prefixes = ('head.', 'norm_f.', 'fpn1.', 'fpn2.', 'fpn3.', 'fpn4.', 'simfp_')
@@ -149,83 +145,36 @@ class Vim(StreamBackbone):
         depth: int = 24,
         patch_size: int = 16,
         stride: int | None = None,
-        d_state: int = 16,
-        d_conv: int = 4,
-        expand: float = 2.0,
-        dt_rank: int | str = 'auto',
         divide_out: bool = True,
         layer_scale: float | None = None,
         scan_orders: Sequence | None = None,
-        img_size: int | Sequence[int] = 224,
         class_token: str | None = 'middle',
         keep_class_token: bool = False,
-        pos_embed: bool = True,
-        rope: bool = False,
-        rope_residual: bool = False,
-        pretrained_grid: int = 14,
-        rms_norm: bool = True,
-        norm_eps: float = 1e-5,
-        residual_in_fp32: bool = True,
         dt_init: str = 'mamba',
-        features: str = 'mixer',
         last_feature: str = 'add',
-        drop_rate: float = 0.0,
-        pos_drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        global_pool: str = 'avg',
         features_only: bool = False,
-        out_indices: int | Sequence[int] | None = None,
-        out_norms: bool = False,
+        **common,
     ):
-        super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
-        check_choice('features', features, FEATURES)
+        kept = class_token if keep_class_token or not features_only else None
+        super().__init__(class_token=kept, features_only=features_only, **common)
         check_choice('last_feature', last_feature, LAST_FEATURES)
         check_choice('dt_init', dt_init, DT_INITS)
-        self.features, self.last_feature, self.dt_init = features, last_feature, dt_init
+        self.last_feature, self.dt_init = last_feature, dt_init
         self.pads_to_stride = features_only
         self.dropped_class = (class_token or 'middle') if features_only and not keep_class_token else None
-        class_token = class_token if keep_class_token or not features_only else None
-        if scan_orders is not None and class_token not in (None, 'middle'):
-            raise ValueError(f"scan_orders with class_token={class_token!r} is not supported; allowed: None, 'middle'")
-        self._assemble(
-            img_size=img_size,
-            patch_size=patch_size,
-            stride=patch_size if stride is None else stride,
-            embed_dim=embed_dim,
-            mixers=[
-                BiMamba(
-                    embed_dim,
-                    d_state,
-                    d_conv,
-                    expand,
-                    dt_rank,
-                    divide_out,
-                    layer_scale,
-                    orders or RASTER,
-                    class_token is not None,
-                    f'scan_orders[{i}]',
-                )
-                for i, orders in enumerate(scans.layer_orders('scan_orders', scan_orders, depth, count=2))
-            ],
-            class_token=class_token,
-            pos_embed=pos_embed,
-            rope=rope,
-            rope_residual=rope_residual,
-            pretrained_grid=pretrained_grid,
-            rms_norm=rms_norm,
-            norm_eps=norm_eps,
-            final_norm=features == 'residual' and last_feature == 'norm',
-            residual_in_fp32=residual_in_fp32,
-            drop_rate=drop_rate,
-            pos_drop_rate=pos_drop_rate,
-            drop_path_rate=drop_path_rate,
-            global_pool=global_pool,
-            out_indices=out_indices,
-        )
-        if rope:  # for the state dict alone, so that a file tells; what is computed for the grid at hand is used
-            self.rope = RotaryTables(self.grid, embed_dim, pretrained_grid)
+        if scan_orders is not None and kept not in (None, 'middle'):
+            raise ValueError(f"scan_orders with class_token={kept!r} is not supported; allowed: None, 'middle'")
+        self.mixing.update(divide_out=divide_out, layer_scale=layer_scale)
+        layers = scans.layer_orders('scan_orders', scan_orders, depth, count=2)
+        mixers = [BiMamba(embed_dim, orders or RASTER, kept is not None, **self.mixing) for orders in layers]
+        for i, mixer in enumerate(mixers):
+            mixer.order_field = f'scan_orders[{i}]'
+        final_norm = self.features == 'residual' and last_feature == 'norm'
+        self._assemble(embed_dim, patch_size, patch_size if stride is None else stride, mixers, final_norm)
+        if (
+            self.use_rope
+        ):  # for the state dict alone, so that a file tells; what is computed for the grid at hand is used
+            self.rope = RotaryTables(self.grid, embed_dim, self.pretrained_grid)
         self._init_weights()
         self._prune()
 
@@ -248,7 +197,7 @@ class Vim(StreamBackbone):
         cos, sin = rotation_tables(grid, self.embed_dim, self.pretrained_grid, like.device)
         return cos, sin
 
-    def tap(self, i: int, state, grid: Grid) -> Tensor:
+    def tap(self, i: int, state: Stream, grid: Grid) -> Tensor:
         """The map of block i, see `features` and `last_feature`."""
         h, stream, joined, _ = state
         if self.features == 'mixer' or (joined is None and self.last_feature == 'mixer'):

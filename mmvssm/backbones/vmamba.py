@@ -91,6 +91,8 @@ def make_out_norm(kind: str, dim: int) -> nn.Module:
 class SS2D(DirectionalScan):
     """2-D selective scan of a (B, H, W, C) map: project, mix locally, scan four ways, norm, gate, project."""
 
+    order_field = 'scan_orders'  # where a layer's orders were given, for errors
+
     def __init__(
         self,
         dim: int,
@@ -104,7 +106,6 @@ class SS2D(DirectionalScan):
         ssm_init: str,
         forward_type: str,
         scan_orders: tuple[scans.Order, ...] | None = None,
-        order_field: str = 'scan_orders',
     ):
         d_inner = int(ssm_ratio * dim)
         rank = math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank
@@ -112,10 +113,7 @@ class SS2D(DirectionalScan):
         options = parse_forward_type(forward_type)
         self.gate, self.gate_act = options['gate'], options['gate_act']
         self.scan_mode = options['scan_mode']
-        if scan_orders is not None and self.scan_mode == 'cascade':
-            raise ValueError(f'{order_field}: forward_type={forward_type!r} scans rows, then columns; allowed: None')
         self.scan_orders = scan_orders or SCAN_MODES[self.scan_mode]
-        self.order_field = order_field
         self.in_proj = nn.Linear(dim, 2 * d_inner if self.gate else d_inner, bias=False)
         self.conv2d = (
             nn.Conv2d(d_inner, d_inner, d_conv, padding=(d_conv - 1) // 2, groups=d_inner, bias=conv_bias)
@@ -197,24 +195,26 @@ class VMamba(VSSBackbone):
     Args:
         depths: blocks of each stage.
         dims: widths; an int doubles from stage to stage.
-        d_state: states of a channel; ssm_ratio: inner over outer width; dt_rank: 'auto' is ceil(width / 16).
-        d_conv: kernel of the depthwise convolution (below 2: none); conv_bias: its bias.
-        act_layer: activation in the scan branch, mlp_act_layer: in the MLP ('silu', 'gelu', 'relu', 'sigmoid').
-        ssm_drop_rate, mlp_drop_rate, drop_rate, drop_path_rate: dropout and stochastic depth.
+        d_state: states of a channel.
+        ssm_ratio: inner over outer width.
+        dt_rank: 'auto' is ceil(width / 16).
+        d_conv: kernel of the depthwise convolution (below 2: none).
+        conv_bias: its bias.
+        act_layer, mlp_act_layer: activation in the scan branch, in the MLP ('silu', 'gelu', 'relu', 'sigmoid').
+        ssm_drop_rate, mlp_drop_rate: dropout after the scan branch, in the MLP.
         ssm_init: 'v0', 'v1' or 'v2'.
         forward_type: the official grammar, see :func:`parse_forward_type`; 'v0' gated, 'v05_noz' gateless.
         scan_orders: four scan orders, by name or function (see `mmvssm.scans`), in place of the forward_type's, or
             such a list (or None) for each block; the k-th has the k-th parameters. Not in cascades ('v052dc', 'v32dc').
-        mlp_ratio: hidden over outer width of the MLP, 0 for none; gmlp: gated.
+        mlp_ratio: hidden over outer width of the MLP, 0 for none.
+        gmlp: a gated MLP.
         patch_size, stem_version: 'v1' one patch convolution (any power of 2 up to 32), 'v2' two overlapping ones of
             half the patch's stride each: 2, 4 and 8 make maps from strides 1, 4 and 16 on.
         downsample_version: 'v1', 'v2' or 'v3', see :func:`make_downsample`.
         patch_norm: LayerNorms in the stem.
         pos_embed: learned embedding of the stem's grid at `img_size`, added by classifiers only (as published).
-        num_classes, in_chans, global_pool: as in timm.
-        output_stride: the largest stride of the maps, such as 16; later stages keep the map's size, their convolutions
-            dilated (the scans as they are). None: as published.
-        features_only, out_indices, out_norms: the dense-prediction form; `out_norms` adds the official LayerNorms.
+        img_size: see `pos_embed`.
+        **common: see :class:`HierarchicalBackbone`; `out_norms` adds the official LayerNorms.
     """
 
     def __init__(
@@ -241,17 +241,9 @@ class VMamba(VSSBackbone):
         patch_norm: bool = True,
         pos_embed: bool = False,
         img_size: int = 224,
-        drop_path_rate: float = 0.0,
-        drop_rate: float = 0.0,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        global_pool: str = 'avg',
-        output_stride: int | None = None,
-        features_only: bool = False,
-        out_indices: int | Sequence[int] | None = None,
-        out_norms: bool = False,
+        **common,
     ):
-        super().__init__(num_classes=num_classes, in_chans=in_chans, features_only=features_only, out_norms=out_norms)
+        super().__init__(**common)
         check_choice('stem_version', stem_version, ('v1', 'v2'))
         check_int('patch_size', patch_size, (2, 4, 8) if stem_version == 'v2' else PATCH_SIZES)
         check_choice('downsample_version', downsample_version, ('v1', 'v2', 'v3'))
@@ -259,7 +251,7 @@ class VMamba(VSSBackbone):
         check_choice('act_layer', act_layer, tuple(ACTIVATIONS))
         check_choice('mlp_act_layer', mlp_act_layer, tuple(ACTIVATIONS))
         dims = stage_dims(dims, len(depths))
-        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        rates = iter(drop_path_rates(self.drop_path_rate, sum(depths)))
         orders = enumerate(scans.layer_orders('scan_orders', scan_orders, sum(depths), count=4))
 
         def block(dim: int) -> VSSBlock:
@@ -276,8 +268,11 @@ class VMamba(VSSBackbone):
                 ssm_init,
                 forward_type,
                 own_orders,
-                f'scan_orders[{layer}]',
             )
+            op.order_field = f'scan_orders[{layer}]'
+            if own_orders is not None and op.scan_mode == 'cascade':
+                problem = f'forward_type={forward_type!r} scans rows, then columns; allowed: None'
+                raise ValueError(f'{op.order_field}: {problem}')
             mlp_cls = GatedMlp if gmlp else Mlp
             mlp = (
                 mlp_cls(dim, int(dim * mlp_ratio), act_layer=ACTIVATIONS[mlp_act_layer], drop=mlp_drop_rate)
@@ -288,18 +283,14 @@ class VMamba(VSSBackbone):
 
         make_stem = conv_stem if stem_version == 'v1' else overlapping_stem
         self._assemble(
-            stem=make_stem(in_chans, dims[0], patch_size, patch_norm),
+            stem=make_stem(self.in_chans, dims[0], patch_size, patch_norm),
             stages=[[block(dim) for _ in range(depth)] for dim, depth in zip(dims, depths)],
             downsamples=[make_downsample(downsample_version, a, b) for a, b in zip(dims[:-1], dims[1:])],
             dims=dims,
             stem_stride=(patch_size // 2) ** 2 if stem_version == 'v2' else patch_size,
-            output_stride=output_stride,
-            out_indices=out_indices,
-            global_pool=global_pool,
-            drop_rate=drop_rate,
         )
         self.pos_embed = None
-        if pos_embed and not features_only:
+        if pos_embed and not self.features_only:
             grid = img_size // patch_size
             self.pos_embed = nn.Parameter(torch.zeros(1, dims[0], grid, grid))
             trunc_normal_(self.pos_embed, std=0.02)

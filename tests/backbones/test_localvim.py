@@ -103,7 +103,7 @@ def naive_mixer(mixer: MultiMamba, x: torch.Tensor, grid: tuple[int, int]) -> to
 
 @pytest.mark.parametrize('grid', [(7, 7), (3, 5), (1, 9), (9, 1), (8, 15)], ids=str)
 def test_mixer_is_the_definition_whatever_the_grid(grid):
-    mixer = MultiMamba(16, ('v_flip', 'w2', 'w7_flip', 'h'), 4, 4, 2.0, 'auto', class_token=False)
+    mixer = MultiMamba(16, ('v_flip', 'w2', 'w7_flip', 'h'), False, d_state=4, d_conv=4, expand=2.0, dt_rank='auto')
     for projection in mixer.each('dt_proj'):
         torch.nn.init.normal_(projection.weight)
     x = torch.randn(2, grid[0] * grid[1], 16)

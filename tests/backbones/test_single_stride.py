@@ -16,8 +16,8 @@ from mmvssm.backbones._mamba_stream import (
 )
 from mmvssm.backbones._single_stride import (
     TableResizer,
-    default_taps,
     grid_size,
+    last_of_quarters,
     pad_image,
     resize_table,
     square_grid,
@@ -72,7 +72,7 @@ def test_square_grid(count, grid):
     ('depth', 'taps'), [(20, (4, 9, 14, 19)), (24, (5, 11, 17, 23)), (4, (0, 1, 2, 3)), (2, (0, 1)), (1, (0,))]
 )
 def test_default_taps_end_each_quarter(depth, taps):
-    assert default_taps(depth) == taps
+    assert last_of_quarters(depth) == taps
 
 
 class TestTables:

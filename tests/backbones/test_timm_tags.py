@@ -88,7 +88,7 @@ def test_one_name_everywhere_without_weights_too():
 
 
 def test_a_published_name_is_a_source_of_weights(fetched, monkeypatch):
-    monkeypatch.setattr(sys.modules['mmvssm.weights.download'], 'download', weights.download)
+    monkeypatch.setattr(sys.modules['mmvssm.weights.source'], 'download', weights.download)
     with pytest.raises(weights.DownloadError, match='asked for'):
         weights.read_checkpoint('vil2_tiny.e400_in1k')
     assert fetched == [weights.PUBLISHED['vil2_tiny.e400_in1k'].url]

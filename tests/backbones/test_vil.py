@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mmvssm.backbones import create_model, list_models, load_weights
-from mmvssm.backbones.vil import BlockDiagonal, ResidualGainNorm, VisionLSTM, default_taps
+from mmvssm.backbones.vil import BlockDiagonal, ResidualGainNorm, VisionLSTM, published_taps
 from mmvssm.weights import CheckpointError
 from tests.backbones.contract import BackboneContract, meta_model
 
@@ -196,7 +196,7 @@ def test_pooling_may_change_with_the_classifier():
 
 
 def test_published_taps():
-    assert [default_taps(n) for n in (24, 26, 29)] == [(7, 11, 15, 23), (8, 12, 16, 25), (9, 13, 19, 28)]
+    assert [published_taps(n) for n in (24, 26, 29)] == [(7, 11, 15, 23), (8, 12, 16, 25), (9, 13, 19, 28)]
 
 
 def test_normed_features_are_the_last_map_twice_normed():

@@ -6,11 +6,13 @@ import torch.nn.functional as F
 
 from mmvssm.backbones import create_model, identify, load_weights
 from mmvssm.backbones._loading import wrong_keys
-from mmvssm.backbones.vim import BiMamba, Vim
+from mmvssm.backbones.vim import RASTER, BiMamba, Vim
 from mmvssm.kernels import selective_scan
 from mmvssm.weights import CheckpointError, default_checkpoint
 
 from .contract import BackboneContract, meta_model
+
+MIXING = dict(d_state=4, d_conv=4, expand=2.0, dt_rank='auto')
 
 
 class TestVim(BackboneContract):
@@ -62,7 +64,7 @@ def naive_mixer(mixer: BiMamba, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize('length', [1, 2, 5, 33])
 @pytest.mark.parametrize('divide_out', [True, False], ids=['halved', 'sum'])
 def test_mixer_is_the_definition(length, divide_out):
-    mixer = BiMamba(16, 4, 4, 2.0, 'auto', divide_out, None)
+    mixer = BiMamba(16, RASTER, False, **MIXING, divide_out=divide_out, layer_scale=None)
     for p in mixer.parameters():
         torch.nn.init.normal_(p, std=0.3)
     x = torch.randn(2, length, 16)
@@ -207,7 +209,7 @@ def test_stride8_maps():
 
 
 def test_layer_scale_is_a_gain_on_the_output():
-    mixer = BiMamba(16, 4, 4, 2.0, 'auto', True, 0.5)
+    mixer = BiMamba(16, RASTER, False, **MIXING, divide_out=True, layer_scale=0.5)
     x = torch.randn(1, 5, 16)
     torch.testing.assert_close(mixer(x, (1, 5)), 0.5 * naive_mixer(mixer, x), rtol=1e-4, atol=1e-6)
 
