@@ -181,18 +181,18 @@ def core_ms(scan, model: dict, dtype, backward: bool) -> float:
 
 def tune(session: Session) -> None:
     """Time every tile in the lists with the others at their first entry; keep the fastest."""
-    from mmvssm.kernels.selective_scan import triton_op
+    from mmvssm.kernels.selective_scan import triton_launch
 
-    for (kernel, states), tiles in triton_op.TILES.items():
+    for (kernel, states), tiles in triton_launch.TILES.items():
         model = next((m for m in (VMAMBA, LOCALVMAMBA) if m['N'] == states), None)
         if model is None:
             continue  # tiles that neither model runs
         times = []
         for tile in list(tiles):
-            triton_op.TILES[kernel, states] = [tile]
+            triton_launch.TILES[kernel, states] = [tile]
             times.append((core_ms(selective_scan, model, torch.bfloat16, kernel != 'sweep'), tile))
             session.report('tune', f'{kernel} N{model["N"]} {tuple(tile)}', ms=times[-1][0])
-        triton_op.TILES[kernel, states] = [min(times)[1]]
+        triton_launch.TILES[kernel, states] = [min(times)[1]]
         session.report('tune', f'{kernel} N{model["N"]}', best=str(tuple(min(times)[1])))
 
 

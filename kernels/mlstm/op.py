@@ -108,13 +108,13 @@ def _check(q, k, v, igate, fgate, chunk_size) -> None:
         raise ValueError(f'chunk_size={chunk_size} must be at least 1')
 
 
-KERNELS['mlstm'] = Kernels(lambda backend: import_module('.triton_op', __package__), check.errors)
+KERNELS['mlstm'] = Kernels(lambda backend: import_module('.triton_launch', __package__), check.errors)
 
 
 def _implementation(q: Tensor, chosen: int | None, backend: str):
     """The module whose `forward` and `backward` compute, and the chunk size; triton is imported on first use."""
     if backend == 'triton':
-        module = import_module('.triton_op', __package__)
+        module = import_module('.triton_launch', __package__)
         return module, module.chunk_size_for(q.shape[-1], chosen)
     return blocked, _chunk_size(q.shape[1], chosen)
 

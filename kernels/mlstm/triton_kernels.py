@@ -1,4 +1,4 @@
-"""Triton kernels of the chunkwise mLSTM: two, that serve forward and backward. No torch logic here, see `triton_op`.
+"""Triton kernels of the chunkwise mLSTM: two, that serve forward and backward. No torch logic here, see `triton_launch`.
 
 Every product of the mLSTM is one of two kinds, as the equations of `blocked` and their derivatives show:
 

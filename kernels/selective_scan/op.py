@@ -1,6 +1,6 @@
 """The torch.library operator around the compiled selective scans: fake kernels, autograd, FLOPs.
 
-Two modules implement it, `cpu` (numba) and `triton_op` (Triton). Each has three functions; every tensor comes as the
+Two modules implement it, `cpu` (numba) and `triton_launch` (Triton). Each has three functions; every tensor comes as the
 caller of `selective_scan` gave it, in any strides, float32, float16, bfloat16 or (numba) float64, `orders` as two
 tensors:
 
@@ -31,7 +31,7 @@ from ..backend import COMPILED, no_autocast, run_or_fall_back
 from ..derivatives import Operator, transformed
 from .blocked import selective_scan_blocked
 
-_MODULES = {'numba': 'cpu', 'triton': 'triton_op'}
+_MODULES = {'numba': 'numba_launch', 'triton': 'triton_launch'}
 
 
 def implementation(backend: str):

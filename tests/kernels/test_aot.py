@@ -29,7 +29,7 @@ def _grids(operator: str) -> dict[str, set[tuple[int, ...]]]:
     grids: dict[str, set] = {}
     for launch in launches.record(**launches.MANY):
         grids.setdefault(launch.kernel.__name__, set()).add(launch.grid)
-    kernels = import_module(f'mmvssm.kernels.{operator}.triton_op')
+    kernels = import_module(f'mmvssm.kernels.{operator}.triton_launch')
     assert set(grids) == {name for name, value in vars(kernels).items() if isinstance(value, JITFunction)}
     return grids
 

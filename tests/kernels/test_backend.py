@@ -121,11 +121,11 @@ def test_tasks_of_one_thread_do_not_share_a_context():
 def test_backward_stays_with_the_forwards_choice(monkeypatch):
     """Wherever autograd runs it: the numba kernel's states are no use to another backend."""
     pytest.importorskip('numba')
-    from mmvssm.kernels.selective_scan import cpu
+    from mmvssm.kernels.selective_scan import numba_launch
 
     calls = []
-    real = cpu.backward
-    monkeypatch.setattr(cpu, 'backward', lambda *args: calls.append(1) or real(*args))
+    real = numba_launch.backward
+    monkeypatch.setattr(numba_launch, 'backward', lambda *args: calls.append(1) or real(*args))
     x = torch.ones(1, 5, 3, requires_grad=True)
     with use_backend('numba'):
         y = scan(x)

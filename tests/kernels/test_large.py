@@ -53,7 +53,7 @@ def test_numba(tmp_path):
 
 
 def _triton_scan(folder) -> list[bool]:
-    from mmvssm.kernels.selective_scan import triton_op
+    from mmvssm.kernels.selective_scan import triton_launch
     from tests.kernels.selective_scan.interpreted import _shrink
 
     _shrink()
@@ -64,13 +64,13 @@ def _triton_scan(folder) -> list[bool]:
     results = []
     for place in (sparse.spread, torch.clone):
         given = [place(x), place(dt), A, place(B), place(C), *rest, *tables, True, True]
-        y, carries = triton_op.forward(*given, torch.float32, True)
-        results.append((y, *triton_op.backward(place(x), carries, *given)))
+        y, carries = triton_launch.forward(*given, torch.float32, True)
+        results.append((y, *triton_launch.backward(place(x), carries, *given)))
     return [torch.equal(a, b) for a, b in zip(*results, strict=True)]
 
 
 def _triton_cell(folder) -> list[bool]:
-    from mmvssm.kernels.mlstm import triton_op
+    from mmvssm.kernels.mlstm import triton_launch
     from mmvssm.kernels.mlstm.gates import gate_terms
 
     sparse = Sparse(folder)
@@ -80,8 +80,8 @@ def _triton_cell(folder) -> list[bool]:
     results = []
     for place in (sparse.spread, torch.clone):
         given = [place(q), place(k), place(v)]
-        h, normaliser = triton_op.forward(*given, gates, **options)
-        results.append((h, *triton_op.backward(place(dh), *given, h, normaliser, gates, **options)))
+        h, normaliser = triton_launch.forward(*given, gates, **options)
+        results.append((h, *triton_launch.backward(place(dh), *given, h, normaliser, gates, **options)))
     return [torch.equal(a, b) for a, b in zip(*results, strict=True)]
 
 

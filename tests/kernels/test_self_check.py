@@ -14,7 +14,7 @@ from mmvssm.kernels.selective_scan import check as scan_check
 from mmvssm.kernels.self_check import SelfCheckError
 
 pytest.importorskip('numba')
-from mmvssm.kernels.selective_scan import cpu
+from mmvssm.kernels.selective_scan import numba_launch
 
 CPU = torch.device('cpu')
 
@@ -72,7 +72,7 @@ WRONG = {
 @pytest.mark.parametrize('change', WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize('chosen', ['auto', 'numba'])
 def test_a_wrong_forward_kernel_gives_way(monkeypatch, change, chosen):
-    monkeypatch.setattr(cpu, 'forward', changed(cpu.forward, change))
+    monkeypatch.setattr(numba_launch, 'forward', changed(numba_launch.forward, change))
     with pytest.warns(SlowKernelWarning, match=r"'blocked': its numba kernel gives wrong numbers on .* y .*report"):
         y = selective_scan(*inputs(), backend=chosen)
     torch.testing.assert_close(y, selective_scan(*inputs(), backend='reference'))
@@ -82,7 +82,7 @@ def test_a_wrong_forward_kernel_gives_way(monkeypatch, change, chosen):
 
 
 def test_wrong_gradients_give_way_once_gradients_are_wanted(monkeypatch):
-    monkeypatch.setattr(cpu, 'backward', changed(cpu.backward, WRONG['slightly']))
+    monkeypatch.setattr(numba_launch, 'backward', changed(numba_launch.backward, WRONG['slightly']))
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         selective_scan(*inputs())
@@ -95,7 +95,7 @@ def test_wrong_gradients_give_way_once_gradients_are_wanted(monkeypatch):
 
 
 def test_the_message_names_machine_and_versions(monkeypatch):
-    monkeypatch.setattr(cpu, 'forward', changed(cpu.forward, WRONG['slightly']))
+    monkeypatch.setattr(numba_launch, 'forward', changed(numba_launch.forward, WRONG['slightly']))
     reason = self_check.trouble('selective_scan', 'numba', CPU, torch.float32, False)
     for word in (self_check._machine('numba', CPU), torch.__version__, 'numba 0', 'Python 3', 'kernels ', 'float32'):
         assert word in reason
@@ -109,7 +109,7 @@ def test_a_kernel_that_raises_gives_way(monkeypatch, error):
     def fail(*args):
         raise error
 
-    monkeypatch.setattr(cpu, 'forward', fail)
+    monkeypatch.setattr(numba_launch, 'forward', fail)
     with pytest.warns(SlowKernelWarning, match=f'numba kernel fails on .*{type(error).__name__}'):
         y = selective_scan(*inputs())
     torch.testing.assert_close(y, selective_scan(*inputs(), backend='reference'))
@@ -117,7 +117,7 @@ def test_a_kernel_that_raises_gives_way(monkeypatch, error):
 
 def test_error_mode_raises_each_time(monkeypatch):
     monkeypatch.setenv('MMVSSM_SELF_CHECK', 'error')
-    monkeypatch.setattr(cpu, 'forward', changed(cpu.forward, WRONG['NaN']))
+    monkeypatch.setattr(numba_launch, 'forward', changed(numba_launch.forward, WRONG['NaN']))
     for _ in range(2):
         with pytest.raises(SelfCheckError, match='wrong numbers'):
             selective_scan(*inputs())
@@ -125,7 +125,7 @@ def test_error_mode_raises_each_time(monkeypatch):
 
 def test_off_checks_nothing(monkeypatch, runs):
     monkeypatch.setenv('MMVSSM_SELF_CHECK', 'off')
-    monkeypatch.setattr(cpu, 'forward', changed(cpu.forward, WRONG['slightly']))
+    monkeypatch.setattr(numba_launch, 'forward', changed(numba_launch.forward, WRONG['slightly']))
     y = selective_scan(*inputs())
     torch.testing.assert_close(y / 1.001, selective_scan(*inputs(), backend='reference'))
     assert not runs
@@ -154,7 +154,7 @@ def test_what_passed_is_noted_for_the_next_process(monkeypatch, cache, runs):
 
 
 def test_what_failed_is_not_noted(monkeypatch, cache):
-    monkeypatch.setattr(cpu, 'forward', changed(cpu.forward, WRONG['NaN']))
+    monkeypatch.setattr(numba_launch, 'forward', changed(numba_launch.forward, WRONG['NaN']))
     with pytest.warns(SlowKernelWarning):
         selective_scan(*inputs())
     assert not cache.exists()
@@ -162,7 +162,7 @@ def test_what_failed_is_not_noted(monkeypatch, cache):
 
 def test_a_replaced_kernel_is_checked_in_spite_of_a_note(monkeypatch):
     selective_scan(*inputs())
-    monkeypatch.setattr(cpu, 'forward', changed(cpu.forward, WRONG['slightly']))
+    monkeypatch.setattr(numba_launch, 'forward', changed(numba_launch.forward, WRONG['slightly']))
     with pytest.warns(SlowKernelWarning, match='wrong numbers'):
         selective_scan(*inputs())
 
@@ -292,7 +292,7 @@ def test_a_launch_that_fails_later_gives_way_for_good(monkeypatch):
         calls.append(1)
         raise OSError('ptxas is missing')
 
-    monkeypatch.setattr(cpu, 'forward', fail)
+    monkeypatch.setattr(numba_launch, 'forward', fail)
     with pytest.warns(SlowKernelWarning, match=r"'blocked': its numba kernel fails .*OSError: ptxas is missing"):
         y = selective_scan(*inputs())
     torch.testing.assert_close(y, selective_scan(*inputs(), backend='reference'))
@@ -308,7 +308,7 @@ def test_a_backward_launch_that_fails_gives_way(monkeypatch):
     tensors = inputs(gradients=True)
     wanted = torch.autograd.grad(selective_scan(*tensors, backend='reference').sum(), tensors)
     y = selective_scan(*tensors)
-    monkeypatch.setattr(cpu, 'backward', fail)
+    monkeypatch.setattr(numba_launch, 'backward', fail)
     with pytest.warns(SlowKernelWarning, match='ptxas is missing'):
         grads = torch.autograd.grad(y.sum(), tensors)
     for found, grad in zip(grads, wanted, strict=True):
@@ -370,7 +370,7 @@ def test_other_errors_stay_errors(monkeypatch, error):
         raise error
 
     monkeypatch.setenv('MMVSSM_SELF_CHECK', 'off')
-    monkeypatch.setattr(cpu, 'forward', fail)
+    monkeypatch.setattr(numba_launch, 'forward', fail)
     with pytest.raises(type(error), match=re.escape(str(error))):
         selective_scan(*inputs())
 
@@ -379,15 +379,15 @@ def test_other_errors_stay_errors(monkeypatch, error):
 
 
 def _scan_errors(gradients):
-    from mmvssm.kernels.selective_scan import triton_op
+    from mmvssm.kernels.selective_scan import triton_launch
 
-    return scan_check.errors(triton_op, CPU, torch.float32, gradients)
+    return scan_check.errors(triton_launch, CPU, torch.float32, gradients)
 
 
 def _mlstm_errors(dtype):
-    from mmvssm.kernels.mlstm import check, triton_op
+    from mmvssm.kernels.mlstm import check, triton_launch
 
-    return check.errors(triton_op, CPU, dtype, True)
+    return check.errors(triton_launch, CPU, dtype, True)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16], ids=str)

@@ -5,7 +5,7 @@ import torch
 
 def record(*, dtype, dim: int, batch: int = 2, length: int = 4000, reverse: bool = False) -> list:
     """Launches of the forward and backward pass of `batch` times two heads."""
-    from mmvssm.kernels.mlstm import triton_op
+    from mmvssm.kernels.mlstm import triton_launch
     from mmvssm.kernels.mlstm.gates import gate_terms
 
     from ..aot import recording
@@ -13,10 +13,10 @@ def record(*, dtype, dim: int, batch: int = 2, length: int = 4000, reverse: bool
     q, k, v, dh = (torch.empty(batch, length, 2, dim, device='meta', dtype=dtype) for _ in range(4))
     igate, fgate = (torch.empty(batch, length, 2, device='meta') for _ in range(2))
     gates = gate_terms(igate, fgate, reverse=reverse)
-    options = dict(reverse=reverse, chunk_size=triton_op.chunk_size_for(dim, None), eps=1e-6)
-    with recording(triton_op) as launches:
-        h, normaliser = triton_op.forward(q, k, v, gates, **options)
-        triton_op.backward(dh, q, k, v, h, normaliser, gates, **options)
+    options = dict(reverse=reverse, chunk_size=triton_launch.chunk_size_for(dim, None), eps=1e-6)
+    with recording(triton_launch) as launches:
+        h, normaliser = triton_launch.forward(q, k, v, gates, **options)
+        triton_launch.backward(dh, q, k, v, h, normaliser, gates, **options)
     return launches
 
 

@@ -46,15 +46,15 @@ def resources(kernel: str, kind: str, readers: bool, dtype: torch.dtype, dim: in
     import triton
     from triton.backends.compiler import GPUTarget
 
-    from mmvssm.kernels.mlstm import triton_kernels, triton_op
+    from mmvssm.kernels.mlstm import triton_kernels, triton_launch
     from tests.kernels.aot import ast_source
 
     function = getattr(triton_kernels, kernel)
     is_pairs = kernel == 'apply_pairs'
-    tiles = (triton_op.pair_tiles if is_pairs else triton_op.state_tiles)(dim, dtype)
-    chunk = triton_op.chunk_size_for(dim, None)
+    tiles = (triton_launch.pair_tiles if is_pairs else triton_launch.state_tiles)(dim, dtype)
+    chunk = triton_launch.chunk_size_for(dim, None)
     constants = dict(
-        CHUNK=chunk, REVERSE=True, BT=min(tiles.BT, chunk), BX=tiles.BX, BZ=tiles.BZ, **triton_op.dot_options(dtype)
+        CHUNK=chunk, REVERSE=True, BT=min(tiles.BT, chunk), BX=tiles.BX, BZ=tiles.BZ, **triton_launch.dot_options(dtype)
     )
     constants.update(dict(KIND=kind, READERS=readers) if is_pairs else dict(FROM_END=readers))
     types = {name: _type(name, dtype) for name in function.arg_names if name not in constants}

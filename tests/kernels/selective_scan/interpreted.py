@@ -7,7 +7,7 @@ import triton
 from torch import Tensor
 
 from mmvssm import scans
-from mmvssm.kernels.selective_scan import triton_op
+from mmvssm.kernels.selective_scan import triton_launch
 from mmvssm.kernels.selective_scan.reference import selective_scan_reference
 
 NAMES = ('x', 'dt', 'A', 'B', 'C', 'D', 'dt_bias', 'dt_weight')
@@ -34,11 +34,11 @@ class Case:
 
 def _shrink() -> None:
     """Tiles so small that tiny inputs fill several of them, raggedly."""
-    tile = triton_op.Tile
+    tile = triton_launch.Tile
     smallest = (2, 8) if hasattr(triton, 'knobs') else (16, 16)  # of tl.dot, which took no smaller ones before
-    triton_op.CHUNK = 4
-    triton_op.TILES = {key: [tile(*smallest, 1)] for key in triton_op.TILES}
-    triton_op.GRADIENT_PROGRAMS = 4
+    triton_launch.CHUNK = 4
+    triton_launch.TILES = {key: [tile(*smallest, 1)] for key in triton_launch.TILES}
+    triton_launch.GRADIENT_PROGRAMS = 4
 
 
 def inputs(case: Case) -> list[Tensor | None]:
@@ -68,7 +68,7 @@ def rms_relative(got: Tensor, want: Tensor) -> float:
 
 
 def _backward(case, dy, carries, tensors, orders):
-    return triton_op.backward(dy, carries, *tensors, *orders[:2], case.softplus, case.merge)
+    return triton_launch.backward(dy, carries, *tensors, *orders[:2], case.softplus, case.merge)
 
 
 def errors(case: Case) -> dict[str, float]:
@@ -82,7 +82,7 @@ def errors(case: Case) -> dict[str, float]:
     grads = torch.autograd.grad(want, [t for t in leaves if t is not None], dy.double())
     torch.use_deterministic_algorithms(True)  # also fills new memory with NaN
     try:
-        y, carries = triton_op.forward(*tensors, *orders[:2], case.softplus, case.merge, case.dtype, True)
+        y, carries = triton_launch.forward(*tensors, *orders[:2], case.softplus, case.merge, case.dtype, True)
         exact = _backward(case, dy, carries, tensors, orders)
     finally:
         torch.use_deterministic_algorithms(False)
@@ -102,7 +102,7 @@ def repeated(case: Case) -> bool:
     for deterministic in (True, True, False):
         torch.use_deterministic_algorithms(deterministic)
         try:
-            y, carries = triton_op.forward(*tensors, *orders[:2], case.softplus, case.merge, torch.float32, True)
+            y, carries = triton_launch.forward(*tensors, *orders[:2], case.softplus, case.merge, torch.float32, True)
             runs.append((y, *_backward(case, torch.ones_like(y), carries, tensors, orders)))
         finally:
             torch.use_deterministic_algorithms(False)
@@ -115,5 +115,5 @@ def empty_batch() -> tuple:
     case = Case(batch=0)
     orders = scans.build(case.orders, *case.size)
     tensors = inputs(case)
-    y, carries = triton_op.forward(*tensors, *orders[:2], True, True, torch.float32, True)
+    y, carries = triton_launch.forward(*tensors, *orders[:2], True, True, torch.float32, True)
     return y.shape, [g.shape for g in _backward(case, y, carries, tensors, orders)], [t.shape for t in tensors]

@@ -7,7 +7,7 @@ def _scan(
     N: int, dtype, d: int, R: int | None, merge: bool, shared: bool, deterministic: bool, batch: int, length: int
 ) -> None:
     """Forward and backward of one scan in four directions."""
-    from mmvssm.kernels.selective_scan import triton_op
+    from mmvssm.kernels.selective_scan import triton_launch
 
     b, L, K = batch, length, 4
     empty = {'device': 'meta', 'dtype': dtype}
@@ -24,29 +24,29 @@ def _scan(
     tensors = (x, dt, A, B, C, *parameters, *orders)
     torch.use_deterministic_algorithms(deterministic)
     try:
-        y, carries = triton_op.forward(*tensors, True, merge, torch.float32, True)
-        triton_op.backward(y, carries, *tensors, True, merge)
+        y, carries = triton_launch.forward(*tensors, True, merge, torch.float32, True)
+        triton_launch.backward(y, carries, *tensors, True, merge)
     finally:
         torch.use_deterministic_algorithms(False)
 
 
 def record(every_tile: bool, batch: int = 2, length: int = 4000, **scan) -> list:
     """Launches of one scan; with `every_tile` those of all tiles in the lists, else of the ones in use."""
-    from mmvssm.kernels.selective_scan import triton_op
+    from mmvssm.kernels.selective_scan import triton_launch
 
     from ..aot import recording
 
-    tiles = triton_op.TILES
+    tiles = triton_launch.TILES
     longest = max(map(len, tiles.values())) if every_tile else 1
     launches = []
     try:
         for i in range(longest):
-            triton_op.TILES = {key: [choices[min(i, len(choices) - 1)]] for key, choices in tiles.items()}
-            with recording(triton_op) as recorded:
+            triton_launch.TILES = {key: [choices[min(i, len(choices) - 1)]] for key, choices in tiles.items()}
+            with recording(triton_launch) as recorded:
                 _scan(batch=batch, length=length, **scan)
             launches += recorded
     finally:
-        triton_op.TILES = tiles
+        triton_launch.TILES = tiles
     return launches
 
 

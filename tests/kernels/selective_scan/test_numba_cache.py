@@ -10,7 +10,7 @@ from numba import config, types
 from numba.core import caching
 
 from mmvssm.kernels import SlowKernelWarning
-from mmvssm.kernels.selective_scan import cpu
+from mmvssm.kernels.selective_scan import numba_launch
 
 SIGNATURE = types.int64(types.int64)
 
@@ -27,7 +27,7 @@ def folder(monkeypatch, tmp_path):
 
 
 def compiled():
-    return cpu._compiled(double, SIGNATURE)
+    return numba_launch._compiled(double, SIGNATURE)
 
 
 def files(folder: Path, suffix: str) -> list[Path]:
@@ -90,4 +90,4 @@ def test_a_kernel_that_does_not_compile_is_an_error(folder):
         return x.nothing
 
     with pytest.raises(Exception, match='nothing'):
-        cpu._compiled(bad, SIGNATURE)
+        numba_launch._compiled(bad, SIGNATURE)

@@ -15,9 +15,9 @@ numba = pytest.importorskip('numba')
 
 SCRIPT = """
 import json, torch
-from mmvssm.kernels.selective_scan import check, cpu
+from mmvssm.kernels.selective_scan import check, numba_launch
 dtypes = torch.float32, torch.float64
-print(json.dumps([check.errors(cpu, torch.device('cpu'), dtype, True) for dtype in dtypes[:{count}]]))
+print(json.dumps([check.errors(numba_launch, torch.device('cpu'), dtype, True) for dtype in dtypes[:{count}]]))
 """
 LIMITS = [1e-6, 1e-14]
 

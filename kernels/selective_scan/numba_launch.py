@@ -17,9 +17,9 @@ from ..backend import SlowKernelWarning
 from ..self_check import in_words
 from ..simd import LANES, LOG2E
 from ..threads import run_tasks
-from . import cpu_backward, cpu_forward
-from .cpu_backward import Gradients
-from .cpu_forward import CHUNK, Inputs
+from . import numba_backward, numba_forward
+from .numba_backward import Gradients
+from .numba_forward import CHUNK, Inputs
 
 if config.DISABLE_JIT:
     raise ImportError('NUMBA_DISABLE_JIT is set')
@@ -39,7 +39,7 @@ def _compiled(kernel, signature):
     all the sources.
     """
     try:
-        sources = (simd, cpu_forward, cpu_backward)
+        sources = (simd, numba_forward, numba_backward)
         digest = hashlib.sha256(b''.join(Path(module.__file__).read_bytes() for module in sources))
         kernel.__qualname__ = f'{kernel.__name__}_{digest.hexdigest()[:12]}'
         compiled = njit(nogil=True, cache=True)(kernel)
@@ -85,14 +85,14 @@ def _types(dtype: torch.dtype):
 @lru_cache(None)
 def _forward_kernel(dtype: torch.dtype):
     real, inputs, _, four, five, tasks = _types(dtype)
-    return _compiled(cpu_forward.forward, types.void(real, inputs, four, five, types.boolean, types.boolean, *tasks))
+    return _compiled(numba_forward.forward, types.void(real, inputs, four, five, types.boolean, types.boolean, *tasks))
 
 
 @lru_cache(None)
 def _backward_kernel(dtype: torch.dtype):
     real, inputs, three, four, five, tasks = _types(dtype)
     grads = types.Tuple((four,) * 8)
-    return _compiled(cpu_backward.backward, types.void(real, inputs, three, four, five, grads, types.boolean, *tasks))
+    return _compiled(numba_backward.backward, types.void(real, inputs, three, four, five, grads, types.boolean, *tasks))
 
 
 def _row(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from ..simd import LANES, exp2, fill, fma, load, sigmoid, size_of, softplus, splat, store, store_scalar, total
-from .cpu_forward import (
+from .numba_forward import (
     CHUNK,
     PITCH,
     VECTORS,
