@@ -1,13 +1,17 @@
 """Sequence operators along scan orders. Imported as `mmvssm.kernels`; see README.md beside this file."""
 
 from .backend import SlowKernelWarning, use_backend
+from .causal_conv import causal_conv
 from .mlstm import mlstm
+from .operators import register
 from .selective_scan import selective_scan
 from .spectral import resize_spectral_weight, spectral_filter
 
 __all__ = [
     'SlowKernelWarning',
+    'causal_conv',
     'mlstm',
+    'register',
     'resize_spectral_weight',
     'selective_scan',
     'spectral_filter',

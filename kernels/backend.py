@@ -15,12 +15,10 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
+from .operators import Implementation, Operator, backend_names
 from .self_check import give_up, import_error, trouble
 
-BACKENDS = ('auto', 'reference', 'blocked', 'numba', 'triton')
-COMPILED = ('numba', 'triton')
-_FASTEST = {'meta': ('numba',), 'cpu': ('numba',), 'cuda': ('triton',)}
-_PLAIN = ('blocked', 'reference')
+_PROVEN_ON = ('meta', 'cpu', 'cuda')
 
 _everywhere: str | None = None  # what a context takes that chose nothing itself
 _here: ContextVar[str | None] = ContextVar('mmvssm_backend', default=None)
@@ -43,8 +41,8 @@ class SlowKernelWarning(UserWarning):
 
 def check_backend(backend: str, field: str = 'backend') -> str:
     """Return `backend` if it is a known name, else raise a ValueError that names `field` and what is allowed."""
-    if backend not in BACKENDS:
-        raise ValueError(f'{field}={backend!r} is not supported; allowed: {", ".join(BACKENDS)}')
+    if backend not in backend_names():
+        raise ValueError(f'{field}={backend!r} is not supported; allowed: {", ".join(backend_names())}')
     return backend
 
 
@@ -150,79 +148,79 @@ def no_triton(tensor: Tensor) -> str:
     return 'triton does not compute in float64' if tensor.dtype == torch.float64 else ''
 
 
-def resolve(op: str, tensor: Tensor, backend: str | None, available: dict[str, str], gradients: bool = True) -> str:
-    """Choose the implementation of `op` for `tensor`.
+def choose(operator: Operator, tensor: Tensor, backend: str | None, gradients: bool = True) -> str:
+    """Choose the implementation of an operator for `tensor`.
 
     A compiled one is checked at its first use (see `self_check`); where it fails, a plain one runs with a warning.
 
     Args:
-        op: name of the operator, for messages.
+        operator: with its table.
         tensor: decides the device and the dtype.
         backend: what the caller asked for; None is `default_backend()`, or 'auto' where that is a kernel that this
             operator has none of (mLSTM on CPUs is matrix products, there is no numba kernel).
-        available: what this operator has: name -> '' where it can run on such a tensor, else the reason why not.
         gradients: whether a backward pass may follow.
 
     Raises:
         ValueError: the backend is unknown, this operator has none of that name, or it cannot run.
     """
+    names = [each.name for each in operator.implementations]
     if backend is None:
         backend = default_backend()
-        backend = backend if backend in available else 'auto'
+        backend = backend if backend in names else 'auto'
     if check_backend(backend) == 'auto':
-        return _fastest(op, tensor, available, gradients)
-    if backend not in available:
-        raise ValueError(f'backend={backend!r}: {op} has no such backend; allowed: auto, {", ".join(available)}')
-    if why := _missing(op, backend, tensor, available, gradients):
-        raise ValueError(f'backend={backend!r}: {op} cannot use it here: {why}')
-    return _unless_broken(op, backend, tensor, available, gradients)
+        return _fastest(operator, tensor, gradients)
+    if backend not in names:
+        raise ValueError(f'backend={backend!r}: {operator.name} has no such backend; allowed: auto, {", ".join(names)}')
+    if why := _missing(operator, operator[backend], tensor, gradients):
+        raise ValueError(f'backend={backend!r}: {operator.name} cannot use it here: {why}')
+    return _unless_broken(operator, operator[backend], tensor, gradients)
 
 
-def _missing(op: str, backend: str, tensor: Tensor, available: dict[str, str], gradients: bool) -> str:
+def _missing(operator: Operator, each: Implementation, tensor: Tensor, gradients: bool) -> str:
     shapes_alone = tensor.device.type == 'meta' and not gradients  # nothing of a kernel is needed for these
-    if available[backend] or backend not in COMPILED or shapes_alone:
-        return available[backend]
-    return import_error(op, backend)
+    why = each.why_not(tensor)
+    if why or not each.compiled or shapes_alone:
+        return why
+    return import_error(operator.name, each.name)
 
 
-def _fastest(op: str, tensor: Tensor, available: dict[str, str], gradients: bool) -> str:
-    on = tensor.device.type
-    plain = next(name for name in _PLAIN if name in available)
+def _fastest(operator: Operator, tensor: Tensor, gradients: bool) -> str:
+    on, op, plain = tensor.device.type, operator.name, operator.plain
     if is_exporting():
         return plain
-    if on not in _FASTEST and 'triton' in available:
+    if on not in _PROVEN_ON and any('cuda' in each.fastest_on for each in operator.implementations):
         warn_slow_once(f'{op} runs on {plain!r}, plain PyTorch and slow: no kernel of it was proven on {on} devices.')
-    for name in _FASTEST.get(on, ()):
-        if name not in available:
+    for each in operator.implementations:
+        if on not in each.fastest_on:
             continue
-        if why := _missing(op, name, tensor, available, gradients):
-            warn_slow_once(_falls_back(op, plain, name, why))
+        if why := _missing(operator, each, tensor, gradients):
+            warn_slow_once(_falls_back(op, plain, each.name, why))
         else:
-            return _unless_broken(op, name, tensor, available, gradients)
+            return _unless_broken(operator, each, tensor, gradients)
     return plain
 
 
-def _unless_broken(op: str, backend: str, tensor: Tensor, available: dict[str, str], gradients: bool) -> str:
-    """`backend`, or a plain one where it is compiled and the self-check found it wanting."""
-    if backend not in COMPILED:
-        return backend
-    dtype = torch.promote_types(tensor.dtype, torch.float32) if backend == 'numba' else tensor.dtype
-    if why := trouble(op, backend, tensor.device, dtype, gradients):
-        plain = next(name for name in _PLAIN if name in available)
-        warn_slow_once(_falls_back(op, plain, backend, why))
-        return plain
-    return backend
+def _unless_broken(operator: Operator, each: Implementation, tensor: Tensor, gradients: bool) -> str:
+    """Its name, or a plain one's where it is compiled and the self-check found it wanting."""
+    if not each.compiled:
+        return each.name
+    on_cpu = tensor.device.type == 'cpu'  # where kernels compute in float32 at least
+    dtype = torch.promote_types(tensor.dtype, torch.float32) if on_cpu else tensor.dtype
+    if why := trouble(operator.name, each.name, tensor.device, dtype, gradients):
+        warn_slow_once(_falls_back(operator.name, operator.plain, each.name, why))
+        return operator.plain
+    return each.name
 
 
-def run_or_fall_back(op: str, backend: str, run: Callable):
-    """run(backend), or run('blocked') with the warning where its kernel cannot be compiled or launched."""
+def run_or_fall_back(operator: Operator, backend: str, run: Callable):
+    """run(backend), or run of the plain one, with the warning, where a kernel cannot be compiled or launched."""
     try:
         return run(backend)
     except Exception as error:
-        if backend not in COMPILED:
+        if not operator[backend].compiled:
             raise
-        warn_slow_once(_falls_back(op, 'blocked', backend, give_up(op, backend, error)))
-    return run('blocked')
+        warn_slow_once(_falls_back(operator.name, operator.plain, backend, give_up(operator.name, backend, error)))
+    return run(operator.plain)
 
 
 def _falls_back(op: str, used: str, faster: str, why: str) -> str:

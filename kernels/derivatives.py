@@ -2,7 +2,7 @@
 
 torch.library's autograd is one backward pass in reverse mode: torch.func refuses it, and forward mode passes it by with
 a tangent of zero. Each operator therefore has, besides its kernels, the same function in plain differentiable
-operations, and hands both over as an :class:`Operator`:
+operations, and hands both over as an :class:`Transformable`:
 
     grad, vjp, vmap of torch.func    the kernels, inside a Function that torch.func can work with
     forward mode, any composition    the plain form: torch differentiates it like anything else
@@ -75,7 +75,7 @@ class _Redirect(torch.autograd.Function):
 
 
 @dataclass(frozen=True, eq=False)
-class Operator:
+class Transformable:
     """A function of tensors, or None where one is absent, that has kernels for itself and for its gradient.
 
     Attributes:
@@ -117,7 +117,7 @@ class _Forward(torch.autograd.Function):
     """An operator under torch.func. Only its inputs are saved: the backward pass runs the forward kernel again."""
 
     @staticmethod
-    def forward(operator: Operator, *tensors: Tensor) -> Tensor:
+    def forward(operator: Transformable, *tensors: Tensor) -> Tensor:
         return operator.forward(*tensors)
 
     @staticmethod
@@ -130,7 +130,7 @@ class _Forward(torch.autograd.Function):
         return None, *ctx.operator.gradients(dy, *ctx.saved_tensors)
 
     @staticmethod
-    def vmap(info, in_dims, operator: Operator, *tensors: Tensor):
+    def vmap(info, in_dims, operator: Transformable, *tensors: Tensor):
         in_dims = in_dims[1:]
         if all(in_batch or dim is None for in_batch, dim in zip(operator.in_batch, in_dims)):
             batches = _join_batches(info.batch_size, in_dims, operator.in_batch, tensors)
@@ -143,7 +143,7 @@ class _Backward(torch.autograd.Function):
     """The gradients of an operator under torch.func."""
 
     @staticmethod
-    def forward(operator: Operator, dy: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(operator: Transformable, dy: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         return tuple(operator.backward(dy, *tensors))
 
     @staticmethod
@@ -156,7 +156,7 @@ class _Backward(torch.autograd.Function):
         return None, *ctx.operator.second_gradients(cotangents, *ctx.saved_tensors)
 
     @staticmethod
-    def vmap(info, in_dims, operator: Operator, *tensors: Tensor):
+    def vmap(info, in_dims, operator: Transformable, *tensors: Tensor):
         in_dims, in_batch = in_dims[1:], (True, *operator.in_batch)
         if all(batch for batch, z in zip(in_batch, tensors) if z is not None):
             batches = _join_batches(info.batch_size, in_dims, in_batch, tensors)

@@ -24,31 +24,20 @@ from functools import lru_cache
 from inspect import isfunction
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .operators import OPERATORS
+
 MODES = ('warn', 'error', 'off')
 LIMITS = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}  # relative RMS
-
-
-class Kernels(NamedTuple):
-    """What an operator with compiled backends registers.
-
-    load: backend -> the module that implements it, with functions `forward` and `backward`.
-    errors: (module, device, dtype, gradients) -> relative RMS error of each result of a tiny problem, by name.
-    """
-
-    load: Callable[[str], ModuleType]
-    errors: Callable[[ModuleType, torch.device, torch.dtype, bool], dict[str, float]]
 
 
 class SelfCheckError(RuntimeError):
     """A kernel fails its self-check, and MMVSSM_SELF_CHECK=error."""
 
 
-KERNELS: dict[str, Kernels] = {}
 _import_errors: dict[tuple[str, str], str] = {}
 _verdicts: dict[tuple, str] = {}  # '' for what passed, else what is wrong
 _given_up: dict[tuple[str, str], str] = {}
@@ -69,18 +58,24 @@ def import_error(op: str, backend: str) -> str:
     """Why `op`'s compiled `backend` cannot be imported, '' where it can."""
     key = op, backend
     if key not in _import_errors:
-        _import_errors[key] = _import_error(*key) if op in KERNELS else ''
+        _import_errors[key] = _import_error(*key) if op in OPERATORS else ''
     return _import_errors[key]
 
 
 def _import_error(op: str, backend: str) -> str:
     try:
-        KERNELS[op].load(backend)
+        _load(op, backend)
     except ModuleNotFoundError as error:
         return f'{error.name or backend} is not installed'
     except Exception as error:  # whatever a broken package raises
         return f'{backend} cannot be imported ({in_words(error)})'
     return ''
+
+
+def _load(op: str, backend: str) -> ModuleType:
+    load = OPERATORS[op][backend].load
+    assert load is not None, f'{op} has no kernels of {backend}'
+    return load()
 
 
 @torch.compiler.assume_constant_result
@@ -93,7 +88,7 @@ def trouble(op: str, backend: str, device: torch.device, dtype: torch.dtype, gra
     """
     mode = _mode()
     found = _given_up.get((op, backend), '')
-    if not found and mode != 'off' and op in KERNELS and dtype in LIMITS and _is_real(device, backend):
+    if not found and mode != 'off' and op in OPERATORS and dtype in LIMITS and _is_real(device, op, backend):
         found = _verdict(op, backend, device, dtype, gradients)
     if found and mode == 'error':
         raise SelfCheckError(found)
@@ -160,10 +155,10 @@ def relative_error(found: Tensor, wanted: Tensor) -> float:
     return ((found - wanted).norm() / wanted.norm()).item()
 
 
-def _is_real(device: torch.device, backend: str) -> bool:
+def _is_real(device: torch.device, op: str, backend: str) -> bool:
     """Whether kernels run there now: not for fake tensors, interpreted, or while a CUDA graph is captured."""
     if device.type == 'cpu':
-        return backend == 'numba'
+        return 'cpu' in OPERATORS[op][backend].fastest_on
     module = getattr(torch, device.type, None)
     if not (hasattr(module, 'is_available') and module.is_available()):
         return False
@@ -171,7 +166,7 @@ def _is_real(device: torch.device, backend: str) -> bool:
 
 
 def _verdict(op: str, backend: str, device: torch.device, dtype: torch.dtype, gradients: bool) -> str:
-    module = KERNELS[op].load(backend)
+    module = _load(op, backend)
     key = op, backend, device, dtype, gradients, module.forward, module.backward
     if key not in _verdicts:
         with _lock:
@@ -185,7 +180,7 @@ def _verdict(op: str, backend: str, device: torch.device, dtype: torch.dtype, gr
 
 def _check(op: str, backend: str, device: torch.device, dtype: torch.dtype, gradients: bool) -> str | None:
     """What is wrong, '' for nothing, None where that cannot be told now."""
-    module, errors = KERNELS[op].load(backend), KERNELS[op].errors
+    module, errors = _load(op, backend), OPERATORS[op].errors
     machine = _machine(backend, device)
     versions = _versions(backend)
     note = _note(op, backend, machine, versions, dtype, gradients, _functions(module))
@@ -239,12 +234,14 @@ def _in_clean_thread(function: Callable):
 
 
 def _machine(backend: str, device: torch.device) -> str:
-    if device.type == 'cpu' and backend == 'numba':
+    if backend == 'numba':
         from llvmlite import binding
 
         name = os.environ.get('NUMBA_CPU_NAME') or binding.get_host_cpu_name()
         features = os.environ.get('NUMBA_CPU_FEATURES') or binding.get_host_cpu_features().flatten()
         return f'{name} {platform.machine()} {hashlib.sha256(features.encode()).hexdigest()[:6]}'
+    if device.type == 'cpu':
+        return f'{platform.processor()} {platform.machine()}'
     return torch.get_device_module(device).get_device_name(device)
 
 

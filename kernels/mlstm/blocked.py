@@ -161,3 +161,10 @@ def _sum_from(x: Tensor, reverse: bool) -> Tensor:
 
 def with_ones(v: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.cat([v.to(dtype), torch.ones_like(v[..., :1], dtype=dtype)], -1)
+
+
+def chunk_size_for(length: int, dim: int, chosen: int | None) -> int:
+    """A chunk size that cuts the length into equal parts, at most `chosen` or the default, whatever `dim` is."""
+    limit = chosen or (256 if length <= 256 else 128)
+    chunks = -(-length // limit)
+    return -(-length // chunks)

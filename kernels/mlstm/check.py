@@ -25,7 +25,7 @@ def errors(module: ModuleType, device: torch.device, dtype: torch.dtype, gradien
 
     q, k, v, igate, fgate, dh = (z.to(device) for z in (q, k, v, igate, fgate, dh))
     gates = gate_terms(igate, fgate, reverse=False)
-    options = dict(reverse=False, chunk_size=module.chunk_size_for(DIM, None), eps=EPS)
+    options = dict(reverse=False, chunk_size=module.chunk_size_for(LENGTH, DIM, None), eps=EPS)
     h, normaliser = module.forward(q, k, v, gates, **options)
     found = {'h': h}
     if gradients:

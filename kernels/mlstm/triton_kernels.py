@@ -1,4 +1,4 @@
-"""Triton kernels of the chunkwise mLSTM: two, that serve forward and backward. No torch logic here, see `triton_launch`.
+"""Triton kernels of the chunkwise mLSTM: two, that serve forward and backward; `triton_launch` has the host's part.
 
 Every product of the mLSTM is one of two kinds, as the equations of `blocked` and their derivatives show:
 

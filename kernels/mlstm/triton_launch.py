@@ -25,7 +25,7 @@ class Tiles(NamedTuple):
     warps: int
 
 
-def chunk_size_for(dim: int, chosen: int | None) -> int:
+def chunk_size_for(length: int, dim: int, chosen: int | None) -> int:
     """Tokens of a chunk, a power of two not below 16: more where the states are large, so that they are few."""
     if chosen is not None:
         return max(16, 1 << (chosen.bit_length() - 1))

@@ -1,8 +1,8 @@
 """The torch.library operator around the compiled selective scans: fake kernels, autograd, FLOPs.
 
-Two modules implement it, `cpu` (numba) and `triton_launch` (Triton). Each has three functions; every tensor comes as the
-caller of `selective_scan` gave it, in any strides, float32, float16, bfloat16 or (numba) float64, `orders` as two
-tensors:
+A module implements it for each compiled backend (`numba_launch`, `triton_launch`), with three functions; every tensor
+comes as the caller of `selective_scan` gave it, in any strides, float32, float16, bfloat16 or (numba) float64, `orders`
+as two tensors:
 
     carries_shape(b, d, K, N, S) -> tuple
         Shape of the chunk carries for S steps; arithmetic on (symbolic) ints alone.
@@ -19,7 +19,7 @@ on, an order is all padding and may be skipped. Saved for the backward pass: the
 direction.
 """
 
-from importlib import import_module
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -27,16 +27,19 @@ from torch.utils.flop_counter import register_flop_formula
 
 from mmvssm.scans import Orders
 
-from ..backend import COMPILED, no_autocast, run_or_fall_back
-from ..derivatives import Operator, transformed
+from ..backend import no_autocast, run_or_fall_back
+from ..derivatives import Transformable, transformed
+from ..operators import OPERATORS
 from .blocked import selective_scan_blocked
 
-_MODULES = {'numba': 'numba_launch', 'triton': 'triton_launch'}
+NAME = 'selective_scan'
 
 
-def implementation(backend: str):
-    """The module that implements the operator for 'numba' or 'triton'; imported on first use."""
-    return import_module(f'.{_MODULES[backend]}', __package__)
+def implementation(backend: str) -> ModuleType:
+    """The module that implements the operation for a compiled backend; imported on first use."""
+    load = OPERATORS[NAME][backend].load
+    assert load is not None, f'{NAME} has no kernels of {backend}'
+    return load()
 
 
 @torch.library.custom_op('mmvssm::selective_scan', mutates_args=())
@@ -117,14 +120,14 @@ def _backward(ctx, dy, _):
     softplus, merge, _, backend = ctx.options
 
     def run(name: str):
-        operator = scan_operator(Orders(index, lengths, dy.shape[1]), *ctx.options)
-        if name not in COMPILED:
-            return operator.plain_gradients(dy, *tensors)
+        whole = scan_transformable(Orders(index, lengths, dy.shape[1]), *ctx.options)
+        if OPERATORS[NAME][name].load is None:
+            return whole.plain_gradients(dy, *tensors)
         if transformed():
-            return operator.gradients(dy, *tensors)
+            return whole.gradients(dy, *tensors)
         return _gradients(dy, carries, tensors, index, lengths, softplus, merge, name)
 
-    return *run_or_fall_back('selective_scan', backend, run), *[None] * 7
+    return *run_or_fall_back(OPERATORS[NAME], backend, run), *[None] * 7
 
 
 def _gradients(dy, carries, tensors, *options) -> list[Tensor | None]:
@@ -144,15 +147,17 @@ def _setup_second(ctx, inputs, output) -> None:
 def _second_gradients(ctx, *cotangents):
     """To the carries nothing: they are a function of the other inputs, which get the whole gradient."""
     dy, *tensors, index, lengths = ctx.saved_tensors
-    operator = scan_operator(Orders(index, lengths, dy.shape[1]), *ctx.options)
-    d_dy, *grads = operator.second_gradients(cotangents, dy, *tensors)
+    whole = scan_transformable(Orders(index, lengths, dy.shape[1]), *ctx.options)
+    d_dy, *grads = whole.second_gradients(cotangents, dy, *tensors)
     return d_dy, None, *grads, *[None] * 5
 
 
 selective_scan_backward_op.register_autograd(_second_gradients, setup_context=_setup_second)
 
 
-def scan_operator(orders: Orders, softplus: bool, merge: bool, out_dtype: torch.dtype, backend: str) -> Operator:
+def scan_transformable(
+    orders: Orders, softplus: bool, merge: bool, out_dtype: torch.dtype, backend: str
+) -> Transformable:
     """The scan of x to dt_weight for `derivatives`; the carries are made again."""
     index, lengths, _ = orders
 
@@ -168,7 +173,7 @@ def scan_operator(orders: Orders, softplus: bool, merge: bool, out_dtype: torch.
             return selective_scan_blocked(*tensors, orders, softplus, merge, out_dtype)
 
     in_batch = (True, True, False, True, True, False, False, False)  # A, D, dt_bias and dt_weight are parameters
-    return Operator(forward, backward, plain, in_batch)
+    return Transformable(forward, backward, plain, in_batch)
 
 
 def flops(b: int, steps: int, K: int, d: int, N: int) -> int:

@@ -16,8 +16,7 @@ from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
 
 from mmvssm import scans
-from mmvssm.kernels import selective_scan
-from mmvssm.kernels.derivatives import transformed
+from mmvssm.kernels import causal_conv, selective_scan
 
 from ._backbone import check_choice, check_int, drop_path_rates, is_symbolic
 from ._layers import LayerNorm, RMSNorm, answer_dtype, inverse_softplus_dt, is_plain
@@ -38,49 +37,6 @@ def convolve_causally(conv: nn.Module, x: Tensor, reverse: bool = False) -> Tens
     x = x.flip(1) if reverse else x
     y = conv(x.mT)[..., : x.shape[1]].mT
     return y.flip(1) if reverse else y
-
-
-def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool = False) -> Tensor:
-    """Depthwise convolution of x (B, L, d) along L that looks back only (ahead only if `reverse`).
-
-    Args:
-        weight: (d, 1, width); its last tap meets the current token.
-
-    `reverse` equals flipping the sequence, convolving, and flipping back.
-    """
-    needs_grad = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    if needs_grad and not (torch.jit.is_tracing() or transformed()):  # these can hold no Python function
-        return _CausalConv.apply(x, weight, bias, reverse)
-    return _convolve(x, weight, bias, reverse)
-
-
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
-    length, width = x.shape[1], weight.shape[-1]
-    weight = weight.flip(-1) if reverse else weight
-    # a one-row image in channels-last memory, which is what (B, L, d) already is
-    y = F.conv2d(x.mT.unsqueeze(2), weight.unsqueeze(2), bias, padding=(0, width - 1), groups=weight.shape[0])
-    return y[..., width - 1 :].squeeze(2).mT if reverse else y[..., :length].squeeze(2).mT
-
-
-class _CausalConv(torch.autograd.Function):
-    """The input's gradient is the same convolution the other way round: far faster than torch's own on a CPU."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.reverse = reverse
-        return _convolve(x, weight, bias, reverse)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        x, weight = ctx.saved_tensors
-        length, width = x.shape[1], weight.shape[-1]
-        padded = F.pad(x, (0, 0, 0, width - 1) if ctx.reverse else (0, 0, width - 1, 0))
-        taps = [(grad * padded[:, j : j + length]).sum((0, 1)) for j in range(width)]
-        taps = torch.stack(taps[::-1] if ctx.reverse else taps, dim=-1).unsqueeze(1)
-        grad_x = causal_conv(grad, weight.to(grad.dtype), None, not ctx.reverse)
-        grad_bias = grad.sum((0, 1)).to(weight.dtype) if ctx.needs_input_grad[2] else None
-        return grad_x.to(x.dtype), taps.to(weight.dtype), grad_bias, None
 
 
 def rotation_tables(grid: Grid, dim: int, pretrained_grid: int = 14, device=None) -> tuple[Tensor, Tensor]:

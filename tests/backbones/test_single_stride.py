@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from mmvssm.backbones._mamba_stream import (
-    causal_conv,
     class_positions,
     join_class,
     rotate,
@@ -146,30 +145,3 @@ def test_rotation_turns_half_the_channels_with_each_coordinate():
     torch.testing.assert_close(cos[:, :1, :4].expand(2, 7, 4), cos[:, :, :4])
     torch.testing.assert_close(cos[:1, :, 4:].expand(2, 7, 4), cos[:, :, 4:])
     assert cos[1, 0, 0] == pytest.approx(float(torch.tensor(7.0).cos()), abs=1e-6)  # row 1 of 2, stretched to 14
-
-
-@pytest.mark.parametrize('length', [1, 2, 3, 4, 17])
-@pytest.mark.parametrize('reverse', [False, True], ids=['back', 'ahead'])
-def test_causal_conv_is_the_padded_convolution(length, reverse):
-    x, weight, bias = torch.randn(2, length, 6), torch.randn(6, 1, 4), torch.randn(6)
-    sequence = x.flip(1) if reverse else x
-    expected = F.conv1d(F.pad(sequence.mT, (3, 0)), weight, bias, groups=6).mT
-    expected = expected.flip(1) if reverse else expected
-    torch.testing.assert_close(causal_conv(x, weight, bias, reverse), expected)
-
-
-@pytest.mark.parametrize('reverse', [False, True], ids=['back', 'ahead'])
-def test_causal_conv_has_the_right_gradients(reverse):
-    inputs = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in [(2, 5, 3), (3, 1, 4), (3,)]]
-    torch.autograd.gradcheck(lambda x, w, b: causal_conv(x, w, b, reverse), inputs)
-    torch.autograd.gradgradcheck(lambda x, w, b: causal_conv(x, w, b, reverse), inputs)
-
-
-def test_causal_conv_trains_under_autocast():
-    conv = torch.nn.Conv1d(6, 6, 4, groups=6)
-    x = torch.randn(2, 9, 6, requires_grad=True)
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        y = causal_conv(x, conv.weight, conv.bias)
-    assert y.dtype == torch.bfloat16
-    y.float().square().sum().backward()
-    assert [t.grad.dtype for t in (x, conv.weight, conv.bias)] == [torch.float32] * 3

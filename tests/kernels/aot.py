@@ -1,7 +1,7 @@
 """Compiles Triton kernels without a GPU, for the very launches that an operator makes.
 
-An operator's `triton_launch` is run on meta tensors while its kernels are replaced by recorders; what they were called with
-becomes the compiler's input, specialised as a launch would be.
+An operator's `triton_launch` is run on meta tensors while its kernels are replaced by recorders; what they were called
+with becomes the compiler's input, specialised as a launch would be.
 """
 
 import contextlib

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mmvssm.kernels import SlowKernelWarning, selective_scan, use_backend
-from mmvssm.kernels.backend import default_backend, resolve
+from mmvssm.kernels.backend import default_backend
+from tests.kernels.tables import resolve
 
 CPU = torch.empty(0)
 EVERYWHERE = {'numba': '', 'triton': 'triton runs on a GPU', 'blocked': '', 'reference': ''}

@@ -15,7 +15,7 @@ from mmvssm import scans
 from mmvssm.kernels import mlstm, selective_scan, spectral_filter
 from mmvssm.kernels.selective_scan import blocked
 from mmvssm.kernels.selective_scan import op as scan_op
-from mmvssm.kernels.spectral import op as spectral_op
+from mmvssm.kernels.spectral import blocked as spectral_blocked
 
 mlstm_op = import_module('mmvssm.kernels.mlstm.op')  # the package's attribute of that name is the function
 
@@ -220,7 +220,7 @@ def test_blocked_in_several_segments(monkeypatch):
 
 @pytest.mark.parametrize('transform', ['dct', 'hartley'])
 def test_filter_by_fft(transform, monkeypatch):
-    monkeypatch.setattr(spectral_op, 'MATMUL_LIMIT', {transform: 0})
+    monkeypatch.setattr(spectral_blocked, 'MATMUL_LIMIT', {transform: 0})
     problem = filtered(transform)
     for way in ('jvp', 'per-sample gradients', 'hessian'):
         found, expected = (WAYS[way](problem.function(name), problem.tensors) for name in ('auto', 'reference'))

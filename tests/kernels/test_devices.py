@@ -20,10 +20,11 @@ from mmvssm.kernels import (
     selective_scan,
     spectral_filter,
 )
-from mmvssm.kernels.backend import no_autocast, no_triton, resolve
+from mmvssm.kernels.backend import no_autocast, no_triton
 from mmvssm.kernels.mlstm import blocked
 from mmvssm.kernels.mlstm.gates import gate_gradients, gate_terms
 from mmvssm.kernels.spectral import fft
+from tests.kernels.tables import resolve
 
 
 class NoFloat64(TorchDispatchMode):

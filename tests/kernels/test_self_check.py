@@ -3,13 +3,15 @@
 import re
 import threading
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmvssm.kernels import SlowKernelWarning, backend, mlstm, selective_scan, self_check
-from mmvssm.kernels.mlstm import blocked, op
+from mmvssm.kernels.mlstm import blocked, function
+from mmvssm.kernels.operators import OPERATORS
 from mmvssm.kernels.selective_scan import check as scan_check
 from mmvssm.kernels.self_check import SelfCheckError
 
@@ -36,13 +38,13 @@ def cache(monkeypatch, tmp_path):
 def runs(monkeypatch):
     """The dtypes that a check was made in, one entry a check."""
     made = []
-    kernels = self_check.KERNELS['selective_scan']
+    kernels = OPERATORS['selective_scan']
 
     def errors(module, device, dtype, gradients):
         made.append((dtype, gradients))
         return kernels.errors(module, device, dtype, gradients)
 
-    monkeypatch.setitem(self_check.KERNELS, 'selective_scan', kernels._replace(errors=errors))
+    monkeypatch.setitem(OPERATORS, 'selective_scan', replace(kernels, errors=errors))
     return made
 
 
@@ -262,12 +264,12 @@ def test_many_threads_check_once(runs):
 
 @pytest.mark.parametrize('error', [MemoryError(), torch.OutOfMemoryError('CUDA out of memory')], ids=['host', 'GPU'])
 def test_short_memory_says_nothing_of_a_kernel(monkeypatch, error):
-    kernels = self_check.KERNELS['selective_scan']
+    kernels = OPERATORS['selective_scan']
 
     def errors(*args):
         raise error
 
-    monkeypatch.setitem(self_check.KERNELS, 'selective_scan', kernels._replace(errors=errors))
+    monkeypatch.setitem(OPERATORS, 'selective_scan', replace(kernels, errors=errors))
     assert self_check.trouble('selective_scan', 'numba', CPU, torch.float32, False) == ''
     assert not self_check._verdicts
 
@@ -321,7 +323,7 @@ def test_mlstm_gives_way_in_both_passes(monkeypatch):
 
     class Module:
         @staticmethod
-        def chunk_size_for(dim, chosen):
+        def chunk_size_for(length, dim, chosen):
             return 16
 
         @staticmethod
@@ -336,7 +338,7 @@ def test_mlstm_gives_way_in_both_passes(monkeypatch):
 
     monkeypatch.setenv('MMVSSM_SELF_CHECK', 'off')
     monkeypatch.setenv('TRITON_INTERPRET', '1')
-    monkeypatch.setattr(op, 'import_module', lambda *args: Module)
+    monkeypatch.setattr(function, 'import_module', lambda *args: Module)
     leaves = [torch.rand(s, requires_grad=True) for s in [(1, 5, 2, 4)] * 3 + [(1, 5, 2)] * 2]
     wanted = torch.autograd.grad(mlstm(*leaves, backend='reference').sum(), leaves)
     h = mlstm(*leaves, backend='triton')

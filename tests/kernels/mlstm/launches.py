@@ -13,7 +13,7 @@ def record(*, dtype, dim: int, batch: int = 2, length: int = 4000, reverse: bool
     q, k, v, dh = (torch.empty(batch, length, 2, dim, device='meta', dtype=dtype) for _ in range(4))
     igate, fgate = (torch.empty(batch, length, 2, device='meta') for _ in range(2))
     gates = gate_terms(igate, fgate, reverse=reverse)
-    options = dict(reverse=reverse, chunk_size=triton_launch.chunk_size_for(dim, None), eps=1e-6)
+    options = dict(reverse=reverse, chunk_size=triton_launch.chunk_size_for(0, dim, None), eps=1e-6)
     with recording(triton_launch) as launches:
         h, normaliser = triton_launch.forward(q, k, v, gates, **options)
         triton_launch.backward(dh, q, k, v, h, normaliser, gates, **options)

@@ -52,7 +52,7 @@ def resources(kernel: str, kind: str, readers: bool, dtype: torch.dtype, dim: in
     function = getattr(triton_kernels, kernel)
     is_pairs = kernel == 'apply_pairs'
     tiles = (triton_launch.pair_tiles if is_pairs else triton_launch.state_tiles)(dim, dtype)
-    chunk = triton_launch.chunk_size_for(dim, None)
+    chunk = triton_launch.chunk_size_for(0, dim, None)
     constants = dict(
         CHUNK=chunk, REVERSE=True, BT=min(tiles.BT, chunk), BX=tiles.BX, BZ=tiles.BZ, **triton_launch.dot_options(dtype)
     )

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmvssm.kernels import resize_spectral_weight, spectral_filter, use_backend
-from mmvssm.kernels.spectral import fft, op, reference
+from mmvssm.kernels.spectral import blocked, fft, reference
 
 TRANSFORMS = ('dct', 'hartley')
 SIZES = [(1, 1), (1, 2), (2, 1), (3, 4), (5, 7), (6, 9), (8, 8), (13, 17), (1, 31)]
@@ -50,7 +50,7 @@ def seed():
 
 @pytest.fixture(params=['matmul', 'fft'])
 def fast_path(request, monkeypatch):
-    monkeypatch.setattr(op, 'MATMUL_LIMIT', dict.fromkeys(TRANSFORMS, {'matmul': 10**6, 'fft': 0}[request.param]))
+    monkeypatch.setattr(blocked, 'MATMUL_LIMIT', dict.fromkeys(TRANSFORMS, {'matmul': 10**6, 'fft': 0}[request.param]))
     return request.param
 
 
