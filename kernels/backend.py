@@ -132,10 +132,11 @@ def on_its_device(function: Callable) -> Callable:
     """Decorates a function that launches kernels: meanwhile the current device is that of its first tensor."""
 
     @functools.wraps(function)
-    def launch(tensor: Tensor, *args, **kwargs):
+    def launch(first: Tensor | tuple[Tensor, ...], *args, **kwargs):
+        tensor = first if isinstance(first, Tensor) else first[0]
         device_of = getattr(getattr(torch, tensor.device.type, None), 'device_of', None)
         with device_of(tensor) if device_of else contextlib.nullcontext():
-            return function(tensor, *args, **kwargs)
+            return function(first, *args, **kwargs)
 
     return launch
 

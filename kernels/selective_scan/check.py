@@ -9,6 +9,7 @@ from mmvssm.scans import Orders
 
 from ..self_check import relative_error, wave
 from .reference import selective_scan_reference
+from .tensors import Tensors
 
 LENGTH, CHANNELS, RANK = 70, 20, 2  # more than one chunk, more than one vector of channels, neither filled
 NAMES = ('x', 'dt', 'A', 'B', 'C', 'D', 'dt_bias', 'dt_weight')
@@ -22,10 +23,10 @@ def errors(module: ModuleType, device: torch.device, dtype: torch.dtype, gradien
 
     given = [z.to(device) for z in tensors]
     tables = [table.to(device) for table in orders[:2]]
-    y, carries = module.forward(*given, *tables, True, True, dtype, gradients)
+    y, carries = module.forward(Tensors(*given, *tables), True, True, dtype, gradients)
     found = {'y': y}
     if gradients:
-        found |= dict(zip(NAMES, module.backward(dy.to(device), carries, *given, *tables, True, True)))
+        found |= dict(zip(NAMES, module.backward(dy.to(device), carries, Tensors(*given, *tables), True, True)))
     return {name: relative_error(z, wanted[name]) for name, z in found.items()}
 
 

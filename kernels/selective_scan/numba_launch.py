@@ -20,6 +20,7 @@ from ..threads import run_tasks
 from . import numba_backward, numba_forward
 from .numba_backward import Gradients
 from .numba_forward import CHUNK, Inputs
+from .tensors import Tensors
 
 if config.DISABLE_JIT:
     raise ImportError('NUMBA_DISABLE_JIT is set')
@@ -118,7 +119,8 @@ def _groups(b: int, d: int) -> int:
     return max(1, min(threads // math.gcd(b, threads), (d + LANES - 1) // LANES))
 
 
-def _inputs(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, dtype) -> Inputs:
+def _inputs(given: Tensors, dtype: torch.dtype) -> Inputs:
+    x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths = given
     K, d, _ = A.shape
     zeros = A.new_zeros(K, d)
     tensors = (
@@ -140,14 +142,14 @@ def _proto(dtype: torch.dtype) -> np.floating:
     return torch.empty(0, dtype=dtype).numpy().dtype.type(0)
 
 
-def forward(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, out_dtype, save):
+def forward(tensors: Tensors, softplus: bool, merge: bool, out_dtype: torch.dtype, save: bool) -> tuple[Tensor, Tensor]:
     """See `op`."""
+    x = tensors.x
     dtype = torch.promote_types(x.dtype, torch.float32)
-    b, L, d = x.shape[0], x.shape[1], x.shape[-1]
-    K, _, N = A.shape
+    b, L, d, K, N = tensors.sizes
     y = x.new_zeros((b, L, d) if merge else (b, L, K, d), dtype=dtype)
-    carries = x.new_zeros(carries_shape(b, d, K, N, index.shape[1]) if save else (0,), dtype=dtype)
-    inputs = _inputs(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, dtype)
+    carries = x.new_zeros(carries_shape(b, d, K, N, tensors.index.shape[1]) if save else (0,), dtype=dtype)
+    inputs = _inputs(tensors, dtype)
     states = (carries if save else carries.view(0, 1, 1, 1, 1)).numpy()
     kernel, proto, groups, target = _forward_kernel(dtype), _proto(dtype), _groups(b, d), _per_direction(y, K).numpy()
     run_tasks(
@@ -157,13 +159,13 @@ def forward(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, mer
     return y.to(out_dtype), carries
 
 
-def backward(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge):
+def backward(dy: Tensor, carries: Tensor, tensors: Tensors, softplus: bool, merge: bool) -> tuple[Tensor, ...]:
     """See `op`."""
+    x, dt, A, B, C, D, dt_bias, dt_weight, _, _ = tensors
     dtype = carries.dtype
-    b, L, d = x.shape[0], x.shape[1], x.shape[-1]
-    K, _, N = A.shape
+    b, L, d, K, N = tensors.sizes
     p, groups = (d + LANES - 1) // LANES * LANES, _groups(b, d)
-    inputs = _inputs(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, dtype)
+    inputs = _inputs(tensors, dtype)
     rank = inputs.weight.shape[1]
     dx = x.new_zeros(x.shape, dtype=dtype)
     parts = groups if rank else 1

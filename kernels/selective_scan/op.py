@@ -1,22 +1,18 @@
 """The torch.library operator around the compiled selective scans: fake kernels, autograd, FLOPs.
 
-A module implements it for each compiled backend (`numba_launch`, `triton_launch`), with three functions; every tensor
-comes as the caller of `selective_scan` gave it, in any strides, float32, float16, bfloat16 or (numba) float64, `orders`
-as two tensors:
+A module implements it for each compiled backend (`numba_launch`, `triton_launch`), with three functions; tensors (see
+`Tensors`) are float32, float16, bfloat16 or (numba) float64:
 
     carries_shape(b, d, K, N, S) -> tuple
         Shape of the chunk carries for S steps; arithmetic on (symbolic) ints alone.
-    forward(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, out_dtype, save) -> (y, carries)
+    forward(tensors, softplus, merge, out_dtype, save) -> (y, carries)
         y: contiguous (b, L, d) or (b, L, K, d) of out_dtype, every element written. carries: contiguous, of the
         dtype computed in, the states that enter each chunk; with save=False (nothing needs a gradient) of shape (0,).
-    backward(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge)
-        -> (dx, ddt, dA, dB, dC, dD, ddt_bias, ddt_weight)
+    backward(dy, carries, tensors, softplus, merge) -> (dx, ddt, dA, dB, dC, dD, ddt_bias, ddt_weight)
         Contiguous, each of the shape and dtype of its input (a stride-0 expanded B gets the gradient of the expanded
         tensor; autograd sums it). For an absent D, dt_bias, dt_weight: an empty (0,) tensor of x's dtype.
 
-x is (b, L, d), shared by the directions, or (b, L, K, d). index (K, S) int32 holds -1 at padding; from step lengths[k]
-on, an order is all padding and may be skipped. Saved for the backward pass: the inputs and the carries, nothing per
-direction.
+Saved for the backward pass: the inputs and the carries, nothing per direction.
 """
 
 from types import ModuleType
@@ -31,6 +27,7 @@ from ..backend import no_autocast, run_or_fall_back
 from ..derivatives import Transformable, transformed
 from ..operators import OPERATORS
 from .blocked import selective_scan_blocked
+from .tensors import Tensors
 
 NAME = 'selective_scan'
 
@@ -61,9 +58,8 @@ def selective_scan_op(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Returns y and the chunk carries; see the module's docstring."""
-    return implementation(backend).forward(
-        x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, out_dtype, save
-    )
+    tensors = Tensors(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths)
+    return implementation(backend).forward(tensors, softplus, merge, out_dtype, save)
 
 
 @selective_scan_op.register_fake
@@ -94,9 +90,8 @@ def selective_scan_backward_op(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Returns the gradients of x, dt, A, B, C, D, dt_bias, dt_weight; see the module's docstring."""
-    return implementation(backend).backward(
-        dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge
-    )
+    tensors = Tensors(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths)
+    return implementation(backend).backward(dy, carries, tensors, softplus, merge)
 
 
 @selective_scan_backward_op.register_fake

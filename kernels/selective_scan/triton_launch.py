@@ -8,6 +8,7 @@ import triton
 from torch import Tensor
 
 from ..backend import on_its_device
+from .tensors import Tensors
 from .triton_backward import gradient_sweep, gradients
 from .triton_forward import carry, sweep
 
@@ -63,9 +64,9 @@ def _strides(tensor: Tensor) -> tuple[int, int, int]:
 class _Scan:
     """The arguments that every kernel of one call shares."""
 
-    def __init__(self, x, dt, A, B, C, D, dt_bias, dt_weight, index, softplus):
-        self.b, self.L, self.d = x.shape[0], x.shape[1], x.shape[-1]
-        self.K, _, self.N = A.shape
+    def __init__(self, tensors: Tensors, softplus: bool):
+        x, dt, A, B, C, D, dt_bias, dt_weight, index, _ = tensors
+        self.b, self.L, self.d, self.K, self.N = tensors.sizes
         self.steps = index.shape[1]
         self.num_chunks = -(-self.steps // CHUNK)
         self.x, self.dt, self.B, self.C = _row(x), _row(dt), _row(B), _row(C)
@@ -150,10 +151,11 @@ class _Scan:
         )  # fmt: skip
 
 
-def _state_groups(x, dt, A, B, C, D, dt_bias, dt_weight, index, softplus) -> list[_Scan]:
+def _state_groups(tensors: Tensors, softplus: bool) -> list[_Scan]:
     """One scan for each MAX_STATES states; their outputs add up. The first one has the skip."""
+    _, _, A, B, C, D, *_ = tensors
     return [
-        _Scan(x, dt, A[..., n], B[..., n], C[..., n], D if n.start == 0 else None, dt_bias, dt_weight, index, softplus)
+        _Scan(tensors._replace(A=A[..., n], B=B[..., n], C=C[..., n], D=D if n.start == 0 else None), softplus)
         for n in (slice(i, i + MAX_STATES) for i in range(0, A.shape[-1], MAX_STATES))
     ]
 
@@ -165,15 +167,15 @@ def _split_states(carries: Tensor, scans: list[_Scan]) -> list[Tensor]:
 
 
 @on_its_device
-def forward(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, out_dtype, save):
+def forward(tensors: Tensors, softplus: bool, merge: bool, out_dtype: torch.dtype, save: bool) -> tuple[Tensor, Tensor]:
     """See `op`."""
-    b, L, d = x.shape[0], x.shape[1], x.shape[-1]
-    K, _, N = A.shape
-    scans = _state_groups(x, dt, A, B, C, D, dt_bias, dt_weight, index, softplus)
+    b, L, d, K, N = tensors.sizes
+    x = tensors.x
+    scans = _state_groups(tensors, softplus)
     one_by_one = merge and K > 1  # directions add to the same tokens
     accumulate = one_by_one or len(scans) > 1
     y = x.new_zeros((b, L, d) if merge else (b, L, K, d), dtype=torch.float32 if accumulate else out_dtype)
-    carries = x.new_empty(carries_shape(b, d, K, N, index.shape[1]), dtype=torch.float32)
+    carries = x.new_empty(carries_shape(b, d, K, N, tensors.index.shape[1]), dtype=torch.float32)
     if carries.numel():
         for scan, states in zip(scans, _split_states(carries, scans)):
             scan.enter_chunks(states)
@@ -183,10 +185,10 @@ def forward(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, mer
 
 
 @on_its_device
-def backward(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge):
+def backward(dy: Tensor, carries: Tensor, tensors: Tensors, softplus: bool, merge: bool) -> tuple[Tensor, ...]:
     """See `op`. Bitwise-equal over runs where torch.use_deterministic_algorithms asks for it, else by atomics."""
-    inputs = (x, dt, A, B, C, D, dt_bias, dt_weight)
-    scans = _state_groups(*inputs, index, softplus)
+    x, inputs = tensors.x, tensors.differentiable
+    scans = _state_groups(tensors, softplus)
     if not carries.numel():
         grads = [x if z is None else z.new_zeros(z.shape) for z in inputs]
     else:

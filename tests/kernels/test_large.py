@@ -54,6 +54,7 @@ def test_numba(tmp_path):
 
 def _triton_scan(folder) -> list[bool]:
     from mmvssm.kernels.selective_scan import triton_launch
+    from mmvssm.kernels.selective_scan.tensors import Tensors
     from tests.kernels.selective_scan.interpreted import _shrink
 
     _shrink()
@@ -63,9 +64,9 @@ def _triton_scan(folder) -> list[bool]:
     tables = torch.stack([token, token.flip(0)]), torch.full((2,), TOKENS, dtype=torch.int32)
     results = []
     for place in (sparse.spread, torch.clone):
-        given = [place(x), place(dt), A, place(B), place(C), *rest, *tables, True, True]
-        y, carries = triton_launch.forward(*given, torch.float32, True)
-        results.append((y, *triton_launch.backward(place(x), carries, *given)))
+        given = Tensors(place(x), place(dt), A, place(B), place(C), *rest, *tables)
+        y, carries = triton_launch.forward(given, True, True, torch.float32, True)
+        results.append((y, *triton_launch.backward(place(x), carries, given, True, True)))
     return [torch.equal(a, b) for a, b in zip(*results, strict=True)]
 
 

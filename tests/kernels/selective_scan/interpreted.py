@@ -9,6 +9,7 @@ from torch import Tensor
 from mmvssm import scans
 from mmvssm.kernels.selective_scan import triton_launch
 from mmvssm.kernels.selective_scan.reference import selective_scan_reference
+from mmvssm.kernels.selective_scan.tensors import Tensors
 
 NAMES = ('x', 'dt', 'A', 'B', 'C', 'D', 'dt_bias', 'dt_weight')
 
@@ -68,7 +69,7 @@ def rms_relative(got: Tensor, want: Tensor) -> float:
 
 
 def _backward(case, dy, carries, tensors, orders):
-    return triton_launch.backward(dy, carries, *tensors, *orders[:2], case.softplus, case.merge)
+    return triton_launch.backward(dy, carries, Tensors(*tensors, *orders[:2]), case.softplus, case.merge)
 
 
 def errors(case: Case) -> dict[str, float]:
@@ -82,7 +83,7 @@ def errors(case: Case) -> dict[str, float]:
     grads = torch.autograd.grad(want, [t for t in leaves if t is not None], dy.double())
     torch.use_deterministic_algorithms(True)  # also fills new memory with NaN
     try:
-        y, carries = triton_launch.forward(*tensors, *orders[:2], case.softplus, case.merge, case.dtype, True)
+        y, carries = triton_launch.forward(Tensors(*tensors, *orders[:2]), case.softplus, case.merge, case.dtype, True)
         exact = _backward(case, dy, carries, tensors, orders)
     finally:
         torch.use_deterministic_algorithms(False)
@@ -102,7 +103,9 @@ def repeated(case: Case) -> bool:
     for deterministic in (True, True, False):
         torch.use_deterministic_algorithms(deterministic)
         try:
-            y, carries = triton_launch.forward(*tensors, *orders[:2], case.softplus, case.merge, torch.float32, True)
+            y, carries = triton_launch.forward(
+                Tensors(*tensors, *orders[:2]), case.softplus, case.merge, torch.float32, True
+            )
             runs.append((y, *_backward(case, torch.ones_like(y), carries, tensors, orders)))
         finally:
             torch.use_deterministic_algorithms(False)
@@ -115,5 +118,5 @@ def empty_batch() -> tuple:
     case = Case(batch=0)
     orders = scans.build(case.orders, *case.size)
     tensors = inputs(case)
-    y, carries = triton_launch.forward(*tensors, *orders[:2], True, True, torch.float32, True)
+    y, carries = triton_launch.forward(Tensors(*tensors, *orders[:2]), True, True, torch.float32, True)
     return y.shape, [g.shape for g in _backward(case, y, carries, tensors, orders)], [t.shape for t in tensors]

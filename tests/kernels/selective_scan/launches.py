@@ -8,6 +8,7 @@ def _scan(
 ) -> None:
     """Forward and backward of one scan in four directions."""
     from mmvssm.kernels.selective_scan import triton_launch
+    from mmvssm.kernels.selective_scan.tensors import Tensors
 
     b, L, K = batch, length, 4
     empty = {'device': 'meta', 'dtype': dtype}
@@ -21,11 +22,11 @@ def _scan(
     parameters = (torch.empty(K, d, device='meta'), torch.empty(K, d, device='meta'), weight)
     A = torch.empty(K, d, N, device='meta')
     orders = torch.empty(K, L, device='meta', dtype=torch.int32), torch.empty(K, device='meta', dtype=torch.int32)
-    tensors = (x, dt, A, B, C, *parameters, *orders)
+    tensors = Tensors(x, dt, A, B, C, *parameters, *orders)
     torch.use_deterministic_algorithms(deterministic)
     try:
-        y, carries = triton_launch.forward(*tensors, True, merge, torch.float32, True)
-        triton_launch.backward(y, carries, *tensors, True, merge)
+        y, carries = triton_launch.forward(tensors, True, merge, torch.float32, True)
+        triton_launch.backward(y, carries, tensors, True, merge)
     finally:
         torch.use_deterministic_algorithms(False)
 
