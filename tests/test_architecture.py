@@ -9,10 +9,10 @@ ROOT = Path(__file__).parents[1]
 OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmvssm.openmmlab')
 # room -> what nothing in it may import, at any depth of a function
 FORBIDDEN = {
-    'kernels': (*OPENMMLAB, 'timm', 'mmvssm.backbones', 'mmvssm.weights', 'mmvssm.datasets'),
+    'kernels': (*OPENMMLAB, 'timm', 'mmvssm.backbones', 'mmvssm.weights', 'mmvssm.demo'),
     'mmvssm/weights': (*OPENMMLAB, 'timm', 'mmvssm.backbones', 'mmvssm.kernels'),
     'mmvssm/backbones': OPENMMLAB,
-    'mmvssm/datasets': (*OPENMMLAB, 'mmvssm.backbones', 'mmvssm.kernels', 'mmvssm.weights'),
+    'mmvssm/demo': (*OPENMMLAB, 'mmvssm.backbones', 'mmvssm.kernels', 'mmvssm.weights'),
 }
 
 

@@ -7,8 +7,8 @@ from mmvssm.openmmlab import compat
 
 compat.install()  # before anything imports mmcv.ops
 
-from mmvssm.openmmlab import checkpoint, hooks, loading, necks, optim, visualizers  # noqa: E402
+from mmvssm.openmmlab import hooks, loading, necks, optim  # noqa: E402
 
-loading.install()
+hooks.strict_load.install()
 
-__all__ = ['checkpoint', 'compat', 'hooks', 'loading', 'necks', 'optim', 'visualizers']
+__all__ = ['compat', 'hooks', 'loading', 'necks', 'optim']

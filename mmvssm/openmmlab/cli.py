@@ -13,13 +13,10 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmvssm.openmmlab import data, device
+from mmvssm.openmmlab.tasks import UsageError, task_of
 from mmvssm.weights import CheckpointError
 
 DEBUG = 'MMVSSM_DEBUG'
-
-
-class UsageError(ValueError):
-    """A command line that cannot work; the message says what to give instead."""
 
 
 def parser(description: str, config: str | None = None, data_set: str | None = None) -> argparse.ArgumentParser:
@@ -90,47 +87,23 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
     hook.update(draw=True, interval=1)  # upstream mmseg counts test images by the interval too
     if args.show:
         hook.update(show=True, wait_time=args.wait_time)
-    if args.show_dir and _is_segmentation(cfg):
-        cfg.visualizer.save_dir = args.show_dir
-        cfg.visualizer.pop('name', None)  # mmengine would hand out an earlier run's visualizer of that name, and folder
-    elif args.show_dir:
-        hook.test_out_dir = args.show_dir
+    if args.show_dir:
+        task_of(cfg).show_in(cfg, args.show_dir)
 
 
 def keep_predictions(cfg: Config, out: str) -> None:
-    """`--out`: mmdet dumps a pickle, mmseg writes label images."""
-    if _is_segmentation(cfg):
-        cfg.test_evaluator.update(output_dir=out, keep_results=True)
-        return
-    if not out.endswith(('.pkl', '.pickle')):
-        raise UsageError(f'--out {out}: a detector dumps into one file, whose name must end with .pkl or .pickle')
-    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    cfg.test_evaluator = [*evaluators, dict(type='DumpDetResults', out_file_path=out)]
+    """`--out`."""
+    task_of(cfg).keep_predictions(cfg, out)
 
 
 def augment_tests(cfg: Config) -> None:
-    """`--tta`: the config's `tta_model` and `tta_pipeline`; a detector without them is also tested flipped."""
+    """`--tta`: the config's `tta_model` and `tta_pipeline`, or the task's."""
     if 'mask_head' in cfg.model.get('roi_head', {}):
         raise UsageError('--tta: mmdet merges boxes, not masks; it cannot test a model with a mask head')
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
-        if _is_segmentation(cfg):
-            raise UsageError('--tta needs tta_model and tta_pipeline in the config')
-        cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
-        cfg.tta_pipeline = _flipped_pipeline(cfg)
+        task_of(cfg).augment_tests(cfg)
     cfg.model = dict(**cfg.tta_model, module=cfg.model)
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-
-
-def _flipped_pipeline(cfg: Config) -> list[dict]:
-    """The test pipeline, with its last step run for the image and for its mirror image."""
-    keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
-    flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
-    augment = dict(type='TestTimeAug', transforms=[flips, [dict(type='PackDetInputs', meta_keys=keys)]])
-    return [*cfg.test_dataloader.dataset.pipeline[:-1], augment]
-
-
-def _is_segmentation(cfg: Config) -> bool:
-    return cfg.get('default_scope') == 'mmseg'
 
 
 def short_errors(main: Callable[[], None]) -> Callable[[], None]:

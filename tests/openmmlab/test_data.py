@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmvssm.datasets import shapes
+from mmvssm.demo import shapes
 from mmvssm.openmmlab import data
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

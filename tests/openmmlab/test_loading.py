@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 import mmvssm.openmmlab  # noqa: F401
 from mmvssm.backbones import create_model
 from mmvssm.openmmlab import loading
+from mmvssm.openmmlab.hooks import strict_load
 from mmvssm.weights import CheckpointError, KeyMismatchError
 
 from .test_config_models import build, detection_batch, load, segmentation_batch, shrink
@@ -314,5 +315,5 @@ def test_a_run_is_strict_without_asking_but_for_heads_in_fine_tuning(trains, tmp
 
 def test_installing_twice_changes_nothing():
     before = mmengine_checkpoint.load_state_dict
-    loading.install()
+    strict_load.install()
     assert mmengine_checkpoint.load_state_dict is before

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmvssm.datasets import shapes
+from mmvssm.demo import shapes
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs'

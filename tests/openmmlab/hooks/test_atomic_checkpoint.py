@@ -13,10 +13,10 @@ from mmengine.evaluator import BaseMetric
 from mmengine.runner import find_latest_checkpoint
 from torch.utils.data import DataLoader
 
-from mmvssm.openmmlab import checkpoint, compat
+from mmvssm.openmmlab import compat
+from mmvssm.openmmlab.hooks import atomic_checkpoint
 from mmvssm.weights import read_checkpoint
-
-from . import toy
+from tests.openmmlab import toy
 
 compat.install()
 
@@ -36,7 +36,7 @@ def names(folder):
 
 
 def the_hook(runner):
-    return next(hook for hook in runner.hooks if isinstance(hook, checkpoint.AtomicCheckpointHook))
+    return next(hook for hook in runner.hooks if isinstance(hook, atomic_checkpoint.AtomicCheckpointHook))
 
 
 def test_run_leaves_the_newest_checkpoints_and_a_pointer(tmp_path):
@@ -74,7 +74,7 @@ def test_leftovers_of_a_killed_run_go_when_the_next_starts(tmp_path):
 
 def test_checkpoint_that_a_kill_kept_from_deletion_goes_after_resuming(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.AtomicCheckpointHook, '_delete', lambda self, path: os.abort)
+        patch.setattr(atomic_checkpoint.AtomicCheckpointHook, '_delete', lambda self, path: os.abort)
         run(tmp_path, epochs=2, max_keep_ckpts=1)
     assert 'epoch_1.pth' in names(tmp_path)
     run(tmp_path, epochs=3, max_keep_ckpts=1, resume=True)
@@ -113,9 +113,9 @@ class Validating(toy.Toy):
 def test_previous_best_goes_only_after_the_new_one_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(toy, 'Toy', Validating)
     seen = []
-    remove = checkpoint.LocalBackend.remove
+    remove = atomic_checkpoint.LocalBackend.remove
     monkeypatch.setattr(
-        checkpoint.LocalBackend, 'remove', lambda self, path: (seen.append(names(tmp_path)), remove(self, path))
+        atomic_checkpoint.LocalBackend, 'remove', lambda self, path: (seen.append(names(tmp_path)), remove(self, path))
     )
     validation = dict(
         val_dataloader=DataLoader([torch.zeros(4)], collate_fn=lambda batch: dict(x=torch.stack(batch))),

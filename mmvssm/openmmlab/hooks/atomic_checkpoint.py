@@ -17,11 +17,10 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
 
-from .hooks import ROOT_HOOKS
 
-
-@ROOT_HOOKS.register_module()
+@HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook, with its arguments; on local disks nothing it leaves behind is ever half written.
 

@@ -1,6 +1,4 @@
-"""Training hooks, for the `custom_hooks` of a config: `dict(type='mmvssm.NaNWatchHook')`."""
-
-from __future__ import annotations
+"""Where a loss that is not finite comes from."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +7,11 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.registry import HOOKS as ROOT_HOOKS
-from mmengine.registry import Registry
+from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
-# hooks are registered in mmengine's root; the empty child gives the prefix `mmvssm.` a meaning
-HOOKS = Registry('mmvssm hook', parent=ROOT_HOOKS, scope='mmvssm', locations=['mmvssm.openmmlab'])
 
-
-@ROOT_HOOKS.register_module()
+@HOOKS.register_module()
 class NaNWatchHook(Hook):
     """Names the first layer with a NaN or an Inf, in the iteration whose loss has one, before it reaches the weights.
 

@@ -5,9 +5,9 @@ import torch
 from mmengine.hooks import Hook
 from torch import nn
 
-from mmvssm.openmmlab import compat, hooks
-
-from . import toy
+from mmvssm.openmmlab import compat
+from mmvssm.openmmlab.hooks.nan_watch import NaNWatchHook
+from tests.openmmlab import toy
 
 compat.install()
 
@@ -108,4 +108,4 @@ def test_weights_stay_clean(tmp_path):
 
 def test_unknown_action_is_refused():
     with pytest.raises(ValueError, match="action: expected 'raise' or 'warn', got 'stop'"):
-        hooks.NaNWatchHook(action='stop')
+        NaNWatchHook(action='stop')

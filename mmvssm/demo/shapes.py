@@ -9,7 +9,7 @@ outline tells it. Everything follows from one seed. One folder serves both tasks
     DIR/annotations/{training,validation}/00000.png   ADE20K: 1 = background, 2..5 = classes
     DIR/classes.json                                  number in the label images -> name
 
-`python -m mmvssm.datasets.shapes --out data/demo` writes it.
+`python -m mmvssm.demo.shapes --out data/demo` writes it.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmvssm.datasets.polygons import polygons
+from mmvssm.demo.polygons import polygons
 
 CLASSES = ('disc', 'triangle', 'star', 'ring')
 SIZE = 128
@@ -192,7 +192,7 @@ def write(
     train, val: numbers of images. seed: another seed gives other scenes; no scene stands in both splits.
     """
     out = Path(out)
-    recipe = {'generator': 'mmvssm.datasets.shapes', 'version': 4, 'train': train, 'val': val, 'seed': seed}
+    recipe = {'generator': 'mmvssm.demo.shapes', 'version': 4, 'train': train, 'val': val, 'seed': seed}
     marker = out / MARKER
     if marker.is_file() and json.loads(marker.read_text()) == recipe:
         return out

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from mmvssm.datasets.shapes import CLASSES, MIN_VISIBLE, _inside, coco_annotations, draw_scene, write
+from mmvssm.demo.shapes import CLASSES, MIN_VISIBLE, _inside, coco_annotations, draw_scene, write
 
 
 @pytest.fixture(scope='module')

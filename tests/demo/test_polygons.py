@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mmvssm.datasets.polygons import polygons
+from mmvssm.demo.polygons import polygons
 
 
 def rasterise(found, shape):

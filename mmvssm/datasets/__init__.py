@@ -1,1 +1,0 @@
-"""The embedded demo data set (`mmvssm.datasets.shapes`): generated, deterministic, nothing to download."""

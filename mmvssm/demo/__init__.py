@@ -1,0 +1,1 @@
+"""The embedded demo data set (`shapes`): generated, deterministic, nothing to download."""

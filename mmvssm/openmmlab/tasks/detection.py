@@ -1,0 +1,43 @@
+"""Detection and instance segmentation, by mmdet."""
+
+from mmengine.config import Config
+
+from mmvssm.openmmlab.layouts.coco import COCO
+
+from .task import Task, UsageError
+
+
+def _show_in(cfg: Config, folder: str) -> None:
+    cfg.default_hooks.visualization.test_out_dir = folder
+
+
+def _keep_predictions(cfg: Config, out: str) -> None:
+    """mmdet dumps a pickle."""
+    if not out.endswith(('.pkl', '.pickle')):
+        raise UsageError(f'--out {out}: a detector dumps into one file, whose name must end with .pkl or .pickle')
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    cfg.test_evaluator = [*evaluators, dict(type='DumpDetResults', out_file_path=out)]
+
+
+def _augment_tests(cfg: Config) -> None:
+    """A detector is also tested flipped."""
+    cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+    cfg.tta_pipeline = _flipped_pipeline(cfg)
+
+
+def _flipped_pipeline(cfg: Config) -> list[dict]:
+    """The test pipeline, with its last step run for the image and for its mirror image."""
+    keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
+    flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+    augment = dict(type='TestTimeAug', transforms=[flips, [dict(type='PackDetInputs', meta_keys=keys)]])
+    return [*cfg.test_dataloader.dataset.pipeline[:-1], augment]
+
+
+DETECTION = Task(
+    scope='mmdet',
+    how_to_get='COCO: https://cocodataset.org/#download (train2017, val2017, annotations), unpacked into data/coco',
+    layouts=(COCO,),
+    show_in=_show_in,
+    keep_predictions=_keep_predictions,
+    augment_tests=_augment_tests,
+)

@@ -1,0 +1,31 @@
+"""Semantic segmentation, by mmseg."""
+
+from mmengine.config import Config
+
+from mmvssm.openmmlab.layouts.ade20k import ADE20K
+
+from .task import Task, UsageError
+
+
+def _show_in(cfg: Config, folder: str) -> None:
+    cfg.visualizer.save_dir = folder
+    cfg.visualizer.pop('name', None)  # mmengine would hand out an earlier run's visualizer of that name, and folder
+
+
+def _keep_predictions(cfg: Config, out: str) -> None:
+    """mmseg writes label images."""
+    cfg.test_evaluator.update(output_dir=out, keep_results=True)
+
+
+def _augment_tests(cfg: Config) -> None:
+    raise UsageError('--tta needs tta_model and tta_pipeline in the config')
+
+
+SEGMENTATION = Task(
+    scope='mmseg',
+    how_to_get='ADE20K: http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip, unpacked into data/ade',
+    layouts=(ADE20K,),
+    show_in=_show_in,
+    keep_predictions=_keep_predictions,
+    augment_tests=_augment_tests,
+)

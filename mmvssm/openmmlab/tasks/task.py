@@ -1,0 +1,33 @@
+"""What a task says of itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mmengine.config import Config
+
+from mmvssm.openmmlab.layouts import Layout
+
+
+class UsageError(ValueError):
+    """A command line that cannot work; the message says what to give instead."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task's part of the commands.
+
+    Attributes:
+        scope: the `default_scope` of its configs.
+        how_to_get: where its usual data set is.
+        layouts: of data sets, tried in this order.
+        show_in: (config, folder): `--show-dir`.
+        keep_predictions: (config, path): `--out`.
+        augment_tests: (config): sets `tta_model` and `tta_pipeline` where a config has none.
+    """
+
+    scope: str
+    how_to_get: str
+    layouts: tuple[Layout, ...]
+    show_in: Callable[[Config, str], None]
+    keep_predictions: Callable[[Config, str], None]
+    augment_tests: Callable[[Config], None]
