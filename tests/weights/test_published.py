@@ -125,8 +125,11 @@ def test_doubtful_figures_say_so():
 
 
 def test_the_index_for_mim_lists_every_file():
-    files = sorted(path.relative_to(ROOT).as_posix() for path in Path(published.__file__).parent.glob('*.yml'))
-    assert yaml.safe_load((ROOT / 'model-index.yml').read_text()) == {'Import': files}
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    files = sorted(path for pattern in index.pop('Import') for path in ROOT.glob(pattern))  # mim too expands wildcards
+    assert not index
+    assert files == sorted(Path(published.__file__).parent.glob('*.yml'))
+    assert files
 
 
 @pytest.mark.parametrize('collection', weights.COLLECTIONS, ids=lambda c: c.title)
