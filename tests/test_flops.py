@@ -8,13 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmvssm import count_flops, create_model, flop_terms
+from mmvssm import count_flops, create_model, flop_terms, list_models
 from mmvssm.kernels import use_backend
 from mmvssm.kernels.mlstm import blocked, chunkwise_flops
 from mmvssm.kernels.mlstm.gates import gate_terms
 
 SHAPE = (1, 3, 64, 96)
-FAMILIES = ('vmamba', 'localvmamba', 'localvim', 'efficientvmamba', 'vil', 'vim', 'heracles')
 
 
 class Normed(nn.Module):
@@ -74,13 +73,13 @@ def test_products_count_once(module, count):
         assert count_flops(module, (1, 8, 4, 4)) == count
 
 
-@pytest.mark.parametrize('family', FAMILIES)
-def test_the_backend_and_the_device_change_nothing(family):
+@pytest.mark.parametrize('name', list_models('test_*'))
+def test_the_backend_and_the_device_change_nothing(name):
     with torch.device('meta'):
-        model = create_model(f'test_{family}')
+        model = create_model(name)
     expected = count_flops(model, SHAPE)
     assert count_flops(model, (2, *SHAPE[1:])) == 2 * expected
-    model = create_model(f'test_{family}')
+    model = create_model(name)
     for backend in ('reference', 'blocked', 'auto'):
         with use_backend(backend):
             assert count_flops(model, SHAPE) == expected, backend

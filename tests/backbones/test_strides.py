@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from mmvssm import create_model
-from mmvssm.backbones import load_weights
+from mmvssm import create_model, list_models
+from mmvssm.backbones import HierarchicalBackbone, family_of, load_weights
 
+HIERARCHICAL = [n for n in list_models('test_*') if issubclass(family_of(n).cls, HierarchicalBackbone)]
 ACCEPTED = [
     *(('test_vmamba', dict(patch_size=p)) for p in (2, 4, 8)),
     ('test_vmamba', dict(patch_size=8, stem_version='v1', downsample_version='v1')),
@@ -52,7 +53,7 @@ def test_other_patches_of_plain_models_are_refused(name, options, message):
         create_model(name, **options)
 
 
-@pytest.mark.parametrize('name', ['test_vmamba', 'test_localvmamba', 'test_efficientvmamba', 'test_heracles'])
+@pytest.mark.parametrize('name', HIERARCHICAL)
 @pytest.mark.parametrize('output_stride', [8, 16])
 def test_output_stride_keeps_the_map(name, output_stride):
     torch.manual_seed(0)

@@ -8,11 +8,11 @@ from torchvision.models.detection.backbone_utils import FeaturePyramidNetwork
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from mmvssm import list_models
-from mmvssm.backbones import family_of
+from mmvssm.backbones import HierarchicalBackbone, family_of
 
 MICRO = list_models('test_*')
 FULL = [name for name in list_models() if name not in MICRO]
-HIERARCHICAL = ['test_vmamba', 'test_localvmamba', 'test_efficientvmamba', 'test_heracles']
+HIERARCHICAL = [name for name in MICRO if issubclass(family_of(name).cls, HierarchicalBackbone)]
 
 
 def meta_model(name: str, **kwargs):
