@@ -7,6 +7,7 @@ registry and changes nothing of it: the rest of OpenMMLab comes, and is patched,
 """
 
 import inspect
+from typing import TYPE_CHECKING
 
 from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.registry import MODELS as ROOT
@@ -14,12 +15,17 @@ from mmengine.registry import Registry
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmvssm.backbones import FAMILIES, Family, check_choice, load_weights
+from mmvssm.backbones import FAMILIES, Backbone, Family, check_choice, load_weights
+
+if TYPE_CHECKING:  # what it is mixed into
+    Mixed = Backbone
+else:
+    Mixed = object
 
 MODELS = Registry('model', parent=ROOT, scope='mmvssm')
 
 
-class ConfigBackbone:
+class ConfigBackbone(Mixed):
     """What a config may say about any family, on top of the family's own constructor arguments.
 
     Args:

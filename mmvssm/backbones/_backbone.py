@@ -137,6 +137,7 @@ class Backbone(nn.Module):
             them on load.
         fresh_prefixes: prefixes that dense prediction adds, absent from ImageNet files.
         first_conv, classifier_name: parameter-path prefixes for timm's default config.
+        variant: the registered name; not set where the model was built from numbers of the user's own.
         extra_classifiers: further linear layers whose size is the number of classes.
         frozen_stages: what :meth:`freeze` was last called with.
         key_options: prefix of state-dict names -> the options of a model that has them, for the message of a refusal.
@@ -145,6 +146,7 @@ class Backbone(nn.Module):
     pools: tuple[str, ...] = ('avg', '')
     undecayed: tuple[str, ...] = ()
     output_fmt: str
+    variant: str
     head_prefixes: tuple[str, ...] = ()
     fresh_prefixes: tuple[str, ...] = ()
     first_conv: str = ''

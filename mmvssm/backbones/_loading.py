@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,7 @@ def _classifiers(model: Backbone) -> tuple[str, ...]:
     return model.classifier_name, *model.extra_classifiers
 
 
-def _check_strides(model: nn.Module, options: dict) -> None:
+def _check_strides(model: Backbone, options: dict) -> None:
     """Raise a CheckpointError where the file records a size that changes what the same tensors compute."""
     for field in ('patch_size', 'stride'):
         recorded, own = options.get(field), getattr(model, field, None)
@@ -139,7 +140,7 @@ def match_weights(model: Backbone, state: dict[str, Tensor], label_offset: int =
     return report, converted
 
 
-def _fit_input(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _fit_input(model: Backbone, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Fit the first convolution to `in_chans` by timm's rule, whatever number of channels the file has.
 
     For one channel the file's are summed; for more they are repeated in order, scaled by old / new: an image whose
@@ -158,7 +159,7 @@ def _fit_input(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**state, key: fitted.to(kernel.dtype)}
 
 
-def _other_classes(model: nn.Module, expected: dict, got: dict[str, Tensor]) -> bool:
+def _other_classes(model: Backbone, expected: dict, got: dict[str, Tensor]) -> bool:
     """Whether the user asked for another number of classes than the file has, all else in the head alike."""
     key = f'{model.classifier_name}.weight'
     if key not in expected or key not in got:
@@ -167,7 +168,7 @@ def _other_classes(model: nn.Module, expected: dict, got: dict[str, Tensor]) -> 
     return want[1:] == have[1:] and want != have
 
 
-def _mismatch_message(model: nn.Module, state: dict[str, Tensor], report: weights.KeyReport) -> str:
+def _mismatch_message(model: Backbone, state: dict[str, Tensor], report: weights.KeyReport) -> str:
     names = identify(state)
     looks = f'it {likeness(state, names)}'
     heads = tuple(f'{name}.' for name in (model.classifier_name.partition('.')[0], *model.head_prefixes))
@@ -177,7 +178,7 @@ def _mismatch_message(model: nn.Module, state: dict[str, Tensor], report: weight
     return f'the checkpoint does not fit {variant_name(model)}: {looks}\n{report.summary()}{wanted}'
 
 
-def options_for(model: nn.Module, unexpected: list[str]) -> str:
+def options_for(model: Backbone, unexpected: list[str]) -> str:
     """What to set for a model that has the keys which this one has not; '' where that is not known."""
     found = [text for prefix, text in model.key_options.items() if any(key.startswith(prefix) for key in unexpected)]
     if model.features_only and not model.out_norms and any(key.startswith(model.fresh_prefixes) for key in unexpected):
@@ -243,7 +244,7 @@ def wrong_keys(name: str, state: dict[str, Tensor]) -> list[str] | None:
 
 
 @functools.cache
-def meta_model(name: str, **kwargs) -> nn.Module:
+def meta_model(name: str, **kwargs: Any) -> Backbone:
     with torch.device('meta'), NoValues():
         return family_of(name).build(name, **kwargs)
 

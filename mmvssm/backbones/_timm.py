@@ -3,10 +3,10 @@
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import timm
-from timm.models import _hub, generate_default_cfgs, register_model, resolve_pretrained_cfg
+from timm.models import PretrainedCfg, _hub, generate_default_cfgs, register_model, resolve_pretrained_cfg
 
 from mmvssm import weights
 
@@ -55,7 +55,7 @@ def _entrypoint(family: Family, name: str) -> Callable[..., Backbone]:
     return entrypoint
 
 
-def _timm_cfgs(cls: type[Backbone], name: str) -> dict[str, dict]:
+def _timm_cfgs(cls: type[Backbone], name: str) -> dict[str, dict[str, Any] | PretrainedCfg]:
     """timm's description of a variant's published checkpoints; * marks the default. Without any, of the variant."""
     published = [c for c in weights.PUBLISHED.values() if c.model == name]
     images = weights.evaluation(name)
@@ -126,7 +126,8 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> Ba
     if not isinstance(name, str):
         raise TypeError(f'name={name!r} must be a str, one of mmvssm.list_models()')
     if ':' in name:
-        return timm.create_model(name, pretrained=pretrained, **kwargs)
+        build = cast(Callable[..., Backbone], timm.create_model)  # timm hands a path on to the entry point
+        return build(name, pretrained=pretrained, **kwargs)
     variant, dot, tag = name.partition('.')
     build = vars(sys.modules[family_of(name).cls.__module__])[variant]
     if dot:
