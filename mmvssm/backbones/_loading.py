@@ -104,7 +104,7 @@ def wrapped_backbone(model: nn.Module) -> Backbone:
 
 def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The model's tensors by their plain names, without those of wrappers around its blocks."""
-    return {weights.plain_name(name): value for name, value in model.state_dict().items()}
+    return weights.plain_names(model.state_dict())
 
 
 def variant_name(model: nn.Module) -> str:
@@ -235,7 +235,7 @@ def wrong_keys(name: str, state: dict[str, Tensor]) -> list[str] | None:
             return None
         if 2 * len(report.loaded) < len(state):
             return fewest  # another width: the other forms need not be tried
-        wrong = [*report.missing, *report.unexpected, *(key for key, *_ in report.mismatched)]
+        wrong = report.wrong_names
         if report.loaded and (fewest is None or len(wrong) < len(fewest)):
             fewest = wrong
         if not fewest:

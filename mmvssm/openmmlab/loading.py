@@ -3,8 +3,6 @@
 `hooks.strict_load` makes mmengine load so.
 """
 
-import functools
-import re
 from collections.abc import Mapping
 
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -13,11 +11,11 @@ from torch import Tensor, nn
 from mmvssm import weights
 from mmvssm.backbones import Backbone, family_of, identify, likeness, match_weights, options_for, variant_name
 
-from .necks import RescalePyramid, SimplePyramid, neck_names
+from .necks import RescalePyramid, Rules, SimplePyramid, neck_names, renamed
 
 UNCOUNTED = '*num_batches_tracked'  # older files lack it
 # ViL's names of the heads and of what is in them -> mmsegmentation's
-HEADS = (
+HEADS: Rules = (
     (r'^decoder\.(.*)', r'decode_head.\1'),
     (r'^auxiliary\.(.*)', r'auxiliary_head.\1'),
     (r'\.batch_norm\.', '.bn.'),
@@ -35,10 +33,10 @@ def own_backbones(model: nn.Module) -> dict[str, Backbone]:
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside of data parallelism, compilation, averaging and test-time augmentation."""
     while True:
-        if isinstance(getattr(model, '_orig_mod', None), nn.Module):
-            model = model._orig_mod
+        if isinstance(inner := getattr(model, '_orig_mod', None), nn.Module):
+            model = inner
         elif is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
+            model = model.get_submodule('module')
         else:
             return model
 
@@ -51,30 +49,16 @@ def fitting_state(model: nn.Module, content: Mapping, heads_may_differ: bool = F
     """
     model = unwrapped(model)
     report, state = match_checkpoint(model, content)
-    own = {weights.plain_name(name): value for name, value in model.state_dict().items()}
-    fresh = []
+    own = weights.plain_names(model.state_dict())
+    fresh: list[str] = []
     if heads_may_differ:
         places = tuple(f'{path}.' for path in own_backbones(model)) or ('backbone.',)
-        report, fresh = _excused(report, places)
+        fresh = [name for name in report.wrong_names if not name.startswith(places)]
+        report = report.excusing(fresh)
     if not report.ok:
         raise weights.KeyMismatchError(_message(model, content, report), report)
     fitting = {name: weights.prepare(name, state[name], own[name]) for name in report.loaded}
     return {**fitting, **{name: own[name] for name in fresh if name in own}}, fresh
-
-
-def _excused(report: weights.KeyReport, places: tuple[str, ...]) -> tuple[weights.KeyReport, list[str]]:
-    """The report without what is wrong outside of the backbones, and the names of that."""
-    names = [*report.missing, *report.unexpected, *(name for name, *_ in report.mismatched)]
-    fresh = [name for name in names if not name.startswith(places)]
-    kept = weights.KeyReport(
-        report.loaded,
-        [name for name in report.missing if name not in fresh],
-        report.expected_missing,
-        report.dropped,
-        [name for name in report.unexpected if name not in fresh],
-        [entry for entry in report.mismatched if entry[0] not in fresh],
-    )
-    return kept, fresh
 
 
 def match_checkpoint(model: nn.Module, content: Mapping) -> tuple[weights.KeyReport, dict[str, Tensor]]:
@@ -84,10 +68,10 @@ def match_checkpoint(model: nn.Module, content: Mapping) -> tuple[weights.KeyRep
     and all of them in the wrappers and prefixes that `weights.unwrap` knows. A model with several backbones, or with
     one that does not stand at its top, takes its own layout only.
     """
-    own = {weights.plain_name(name): value for name, value in model.state_dict().items()}
+    own = weights.plain_names(model.state_dict())
     (path, backbone), *more = own_backbones(model).items() or [('backbone', None)]
     if backbone is None or more or '.' in path:
-        state = {weights.plain_name(name): value for name, value in weights.find_weights(content).items()}
+        state = weights.plain_names(weights.find_weights(content))
         return weights.sort_keys(own, state, optional=(UNCOUNTED,)), state
     if not path:
         return match_weights(backbone, weights.unwrap(content))
@@ -97,35 +81,26 @@ def match_checkpoint(model: nn.Module, content: Mapping) -> tuple[weights.KeyRep
     report.missing += report.expected_missing  # a trained model has its out-norms
     report.expected_missing = []
     outside = {name: value for name, value in own.items() if not name.startswith(place)}
-    report = _joined(place, report, weights.sort_keys(outside, rest, optional=(UNCOUNTED,)))
+    report = report.joined(place, weights.sort_keys(outside, rest, optional=(UNCOUNTED,)))
     return report, {**rest, **{place + name: value for name, value in converted.items()}}
 
 
 def _parts(model: nn.Module, state: dict[str, Tensor], own: Mapping) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The backbone's part of a file, and the rest of it under the model's names."""
     stem = weights.split_prefix(state)
-    renamed = {}
+    necks = {}
     for path, neck in model.named_modules():
         if isinstance(neck, RescalePyramid | SimplePyramid):
-            renamed.update({source: f'{path}.{name}' for source, name in neck_names(state, neck).items()})
-    inner = {k[len(stem) :]: v for k, v in state.items() if k.startswith(stem) and k not in renamed}
-    rest = {renamed.get(k, k): v for k, v in state.items() if k in renamed or not k.startswith(stem)}
+            necks.update({source: f'{path}.{name}' for source, name in neck_names(state, neck).items()})
+    inner = {k[len(stem) :]: v for k, v in state.items() if k.startswith(stem) and k not in necks}
+    rest = {necks.get(k, k): v for k, v in state.items() if k in necks or not k.startswith(stem)}
     return inner, {name if name in own else _head_name(name): value for name, value in rest.items()}
 
 
 def _head_name(name: str) -> str:
     if not name.startswith(('decoder.', 'auxiliary.')):
         return name
-    return functools.reduce(lambda text, rule: re.sub(*rule, text), HEADS, name)
-
-
-def _joined(place: str, inside: weights.KeyReport, outside: weights.KeyReport) -> weights.KeyReport:
-    joined = weights.KeyReport()
-    for kind in vars(joined):
-        names = getattr(inside, kind)
-        prefixed = [(place + n[0], *n[1:]) if isinstance(n, tuple) else place + n for n in names]
-        setattr(joined, kind, [*prefixed, *getattr(outside, kind)])
-    return joined
+    return renamed(name, HEADS)
 
 
 def _message(model: nn.Module, content: Mapping, report: weights.KeyReport) -> str:

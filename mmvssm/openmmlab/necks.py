@@ -6,7 +6,8 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,9 +62,9 @@ class RescalePyramid(BaseModule):
         if patch_size == 16:
             norm = build_norm_layer(norm_cfg or dict(type='BN'), widths[0])[1]
             self.fpn1 = nn.Sequential(upscale(widths[0], widths[0]), norm, nn.GELU(), upscale(widths[0], widths[0]))
-            self.fpn2 = nn.Sequential(upscale(widths[1], widths[1]))
-            self.fpn3 = nn.Identity()
-            self.fpn4 = nn.MaxPool2d(2, 2)
+            self.fpn2: nn.Module = nn.Sequential(upscale(widths[1], widths[1]))
+            self.fpn3: nn.Module = nn.Identity()
+            self.fpn4: nn.Module = nn.MaxPool2d(2, 2)
         else:
             self.fpn1 = nn.Sequential(upscale(widths[0], widths[0]))
             self.fpn2 = nn.Identity()
@@ -106,7 +107,7 @@ class NormalConv2d(nn.Conv2d):
     mmcv gives convolutions Kaiming's start, whatever a head's `init_cfg` says, unless they have `init_weights`.
     """
 
-    def __init__(self, *args, std: float = 0.02, **kwargs):
+    def __init__(self, *args: Any, std: float = 0.02, **kwargs: Any):
         self.std = std
         super().__init__(*args, **kwargs)
 
@@ -157,7 +158,7 @@ class SimplePyramid(BaseModule):
         if not len(scales) <= num_outs:
             raise ValueError(f'num_outs={num_outs} must be at least the number of scales, {len(scales)}')
         self.num_outs = num_outs
-        self.levels = []
+        self.levels: list[str] = []
         for scale in scales:
             # the published names count levels by log2 of their stride
             self.levels.append(f'simfp_{int(math.log2(stride / scale))}')
@@ -165,12 +166,13 @@ class SimplePyramid(BaseModule):
 
     @staticmethod
     def _level(scale: float, dim: int, out_channels: int) -> nn.Sequential:
-        rescale, width = {
+        parts: dict[float, tuple[list[nn.Module], int]] = {
             4: ([upscale(dim, dim // 2), ChannelNorm(dim // 2), nn.GELU(), upscale(dim // 2, dim // 4)], dim // 4),
             2: ([upscale(dim, dim // 2)], dim // 2),
             1: ([], dim),
             0.5: ([nn.MaxPool2d(2, 2)], dim),
-        }[scale]
+        }
+        rescale, width = parts[scale]
         return nn.Sequential(*rescale, NormedConv(width, out_channels, 1), NormedConv(out_channels, out_channels, 3))
 
     def forward(self, maps: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -182,8 +184,18 @@ class SimplePyramid(BaseModule):
         return tuple(outs)
 
 
+Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]  # (pattern, replacement), applied in turn
+
+
+def _vitdet_name(match: re.Match[str]) -> str:
+    """`lateral_convs` are the 1x1, `fpn_convs` the 3x3 convolutions of levels 0 .. 3 (strides 4 .. 32)."""
+    kind, level, leaf = match[1], int(match[2]), match[3]
+    place = (4, 1, 0, 1)[level] + (kind == 'fpn')
+    return f'simfp_{level + 2}.{place}.' + ('' if leaf == 'conv' else 'norm.')
+
+
 # names of the same layers in ViL's training code, in mmsegmentation's Feature2Pyramid, and in mmdetection's ViTDet
-_RENAMES = {
+_RENAMES: dict[type[nn.Module], Rules] = {
     RescalePyramid: [
         (r'^(?:postprocessor\.)?processors\.0\.(?=weight|bias)', 'fpn1.0.'),  # of patches of 8
         (r'^(?:postprocessor\.)?processors\.0\.', 'fpn1.'),
@@ -194,7 +206,7 @@ _RENAMES = {
     SimplePyramid: [
         (r'^fpn1\.', 'simfp_2.'),
         (r'^fpn2\.', 'simfp_3.'),
-        (r'^(lateral|fpn)_convs\.(\d)\.(conv|norm_layer|norm|ln)\.', None),
+        (r'^(lateral|fpn)_convs\.(\d)\.(conv|norm_layer|norm|ln)\.', _vitdet_name),
     ],
 }
 
@@ -210,19 +222,17 @@ def neck_state_dict(state_dict: dict[str, Tensor], neck: nn.Module) -> dict[str,
 
 def neck_names(keys: Iterable[str], neck: nn.Module) -> dict[str, str]:
     """Those keys of a published model that belong to `neck` -> their names in it."""
-    own, found = neck.state_dict(), {}
+    own, found = neck.state_dict(), dict[str, str]()
     table = next(table for cls, table in _RENAMES.items() if isinstance(neck, cls))
     for key in keys:
-        name = re.sub(r'^(module\.|backbone\.|neck\.)+', '', key)
-        for pattern, replacement in table:
-            name = re.sub(pattern, replacement or _vitdet_name, name)
+        name = renamed(re.sub(r'^(module\.|backbone\.|neck\.)+', '', key), table)
         if name in own:
             found[key] = name
     return found
 
 
-def _vitdet_name(match: re.Match) -> str:
-    """`lateral_convs` are the 1x1, `fpn_convs` the 3x3 convolutions of levels 0 .. 3 (strides 4 .. 32)."""
-    kind, level, leaf = match[1], int(match[2]), match[3]
-    place = (4, 1, 0, 1)[level] + (kind == 'fpn')
-    return f'simfp_{level + 2}.{place}.' + ('' if leaf == 'conv' else 'norm.')
+def renamed(name: str, rules: Rules) -> str:
+    """A name after each of the rules."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name

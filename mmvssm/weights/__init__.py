@@ -11,7 +11,18 @@ from .errors import (
     UnsafePickleError,
     naming,
 )
-from .match import KeyReport, Weights, find_weights, fit, fits, plain_name, sort_keys, split_prefix, unwrap
+from .match import (
+    KeyReport,
+    Weights,
+    find_weights,
+    fit,
+    fits,
+    plain_name,
+    plain_names,
+    sort_keys,
+    split_prefix,
+    unwrap,
+)
 from .published import (
     COLLECTIONS,
     PUBLISHED,
@@ -52,6 +63,7 @@ __all__ = [
     'local_path',
     'naming',
     'plain_name',
+    'plain_names',
     'prepare',
     'read_checkpoint',
     'results',
