@@ -7,7 +7,9 @@ values that they held.
 
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,12 +20,18 @@ from .packing import write_safetensors
 from .source import read_checkpoint
 
 
-def convert(source, target) -> tuple[int, list[str]]:
-    """Converts a checkpoint; the format of `target` is told by its suffix: .safetensors, or torch's for any other.
+def convert(source: str | os.PathLike, target: str | os.PathLike) -> tuple[int, list[str]]:
+    """Converts a checkpoint. The file lands atomically, after it was read back and compared bit for bit.
 
-    The file lands atomically, after it was read back and compared bit for bit.
-    Returns the number of tensors, and the classes of the objects that became plain values.
-    Raises CheckpointError for a file that cannot be read, holds no weights, or tensors unknown to safetensors.
+    Args:
+        source: path, URL or published name.
+        target: path; its suffix tells the format: .safetensors, or torch's for any other.
+
+    Returns:
+        The number of tensors, and the classes of the objects that became plain values.
+
+    Raises:
+        CheckpointError: a file that cannot be read, holds no weights, or tensors unknown to safetensors.
     """
     content, target = read_checkpoint(source), Path(target)
     with naming(source):
@@ -45,7 +53,7 @@ def convert(source, target) -> tuple[int, list[str]]:
     return sum(1 for _ in _tensors(plain)), sorted(set(foreign))
 
 
-def same(one, two) -> bool:
+def same(one: Any, two: Any) -> bool:
     """Whether two nested contents are equal: types, order of keys, and tensors to the last bit."""
     if isinstance(one, torch.Tensor):
         return (
@@ -62,11 +70,11 @@ def same(one, two) -> bool:
     return one == two or one != one  # NaN
 
 
-def _bits(tensor):
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous().flatten().view(torch.uint8)
 
 
-def _tensors(value):
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, (dict, list, tuple)):
@@ -74,7 +82,7 @@ def _tensors(value):
             yield from _tensors(item)
 
 
-def _plain(value, foreign: list):
+def _plain(value: Any, foreign: list[str]) -> Any:
     """The content with parameters as tensors and foreign objects as the values that they held."""
     if isinstance(value, torch.Tensor):
         return value.detach()
@@ -93,5 +101,5 @@ def _plain(value, foreign: list):
     return repr(value)
 
 
-def _key(key):
+def _key(key: Any) -> Any:
     return key if key is None or isinstance(key, (bool, int, float, str)) else str(key)

@@ -17,6 +17,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -42,7 +43,7 @@ def offline() -> str:
     return next((name for name in names if os.environ.get(name, '').lower() not in ('', '0', 'false', 'no', 'off')), '')
 
 
-def cache_path(url: str, cache_dir=None) -> Path:
+def cache_path(url: str, cache_dir: str | Path | None = None) -> Path:
     """Where a URL's file is kept (and may be put by hand).
 
     A registered checkpoint keeps its published name; any other URL's file carries a digest of the URL, since two
@@ -56,36 +57,56 @@ def cache_path(url: str, cache_dir=None) -> Path:
     return folder / name
 
 
-def fetch(checkpoint: Checkpoint | str, *, cache_dir=None, progress: bool = True) -> Path:
+def fetch(checkpoint: Checkpoint | str, *, cache_dir: str | Path | None = None, progress: bool = True) -> Path:
     """Path of a published checkpoint, downloaded where it is not there yet.
 
-    checkpoint: an entry of PUBLISHED, its name, or a variant's name for its ImageNet weights.
-    Raises ValueError for a name without weights (near ones are listed), DownloadError where the file cannot be had.
+    Args:
+        checkpoint: an entry of PUBLISHED, its name, or a variant's name for its ImageNet weights.
+        cache_dir: folder to use in place of torch's.
+        progress: show a bar.
+
+    Raises:
+        ValueError: a name without weights (near ones are listed).
+        DownloadError: the file cannot be had.
     """
     checkpoint = find(checkpoint) if isinstance(checkpoint, str) else checkpoint
     return download(checkpoint.url, cache_dir=cache_dir, sha256=checkpoint.sha256, progress=progress)
 
 
-def download(url: str, *, cache_dir=None, sha256: str | None = None, progress: bool = True) -> Path:
-    """Path of a URL's file in the cache, downloaded where it is not there yet.
+def download(
+    url: str, *, cache_dir: str | Path | None = None, sha256: str | None = None, progress: bool = True
+) -> Path:
+    """Path of a URL's file, downloaded into the cache where it is not there yet.
 
-    url: http, https or file URL. A download that broke off (in this process or an earlier one) goes on where it
-        stopped, provided that the server's file is still the same.
-    cache_dir: folder to use in place of torch's.
-    sha256: hexadecimal checksum of the file, where known.
-    Raises DownloadError, which says what to do; no incomplete or unreadable file ever stands under the returned name.
+    A download that broke off (in this process or an earlier one) goes on where it stopped, provided that the server's
+    file is still the same. No incomplete or unreadable file ever stands under the returned name.
+
+    Args:
+        url: of one of the `SCHEMES`.
+        cache_dir: folder to use in place of torch's.
+        sha256: hexadecimal checksum of the file, where known.
+        progress: show a bar.
+
+    Raises:
+        DownloadError: it cannot be had; the message says what to do.
     """
-    scheme, host, place = _parts(url)
-    if scheme == 'file':
-        return existing_file(Path(urllib.request.url2pathname(place)))
-    if scheme not in ('http', 'https') or not host:
+    scheme, host, _ = _parts(url)
+    if scheme not in SCHEMES or not (host or scheme == 'file'):
         raise DownloadError(f'{url} cannot be downloaded.\nGive an http, https or file URL, or a path.')
+    return SCHEMES[scheme](url, cache_dir=cache_dir, sha256=sha256, progress=progress)
+
+
+def _local_file(url: str, **_: Any) -> Path:
+    return existing_file(Path(urllib.request.url2pathname(_parts(url)[2])))
+
+
+def _from_web(url: str, *, cache_dir: str | Path | None, sha256: str | None, progress: bool) -> Path:
     path = cache_path(url, cache_dir)
     if path.is_file():
         return path
     on_hub = HUB_FILE.fullmatch(url)
     if variable := offline():
-        cached = _in_hub_cache(*on_hub.groups(), cache_dir) if on_hub else None
+        cached = _in_hub_cache(on_hub, cache_dir) if on_hub else None
         if cached:
             return cached
         raise DownloadError(
@@ -93,7 +114,7 @@ def download(url: str, *, cache_dir=None, sha256: str | None = None, progress: b
             f'Fetch {url} elsewhere and put it at {path}.'
         )
     if on_hub:
-        return _from_hub(url, *on_hub.groups(), cache_dir)
+        return _from_hub(on_hub, cache_dir)
     part = path.with_name(path.name + '.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +132,10 @@ def download(url: str, *, cache_dir=None, sha256: str | None = None, progress: b
     return path
 
 
+# scheme of a URL -> what makes a local path of it
+SCHEMES: dict[str, Callable[..., Path]] = {'file': _local_file, 'http': _from_web, 'https': _from_web}
+
+
 def _parts(url: str) -> tuple[str, str, str]:
     """Scheme, host and path of a URL; no host where none could be asked for it: characters to be quoted, a bad port."""
     try:
@@ -122,28 +147,40 @@ def _parts(url: str) -> tuple[str, str, str]:
     return parts.scheme.lower(), host if sound else '', parts.path
 
 
-def fetch_from_hub(get: Callable, repo: str, filename: str | None = None, *, cache_dir=None) -> Path:
-    """Path of the weights in a repository of huggingface.co, 'OWNER/NAME' or 'OWNER/NAME@REVISION'.
+def fetch_from_hub(
+    get: Callable[..., str], repo: str, filename: str | None = None, *, cache_dir: str | Path | None = None
+) -> Path:
+    """Path of the weights in a repository of huggingface.co.
 
-    get: timm's function (repo, filename, cache_dir=) -> path, with which it reads the repository's configuration too.
-    filename: the file in it; by default the first of timm's names that is there.
-    Raises DownloadError where there is none or it cannot be had.
+    Args:
+        get: timm's function (repo, filename, cache_dir=) -> path, with which it reads the repository's configuration
+            too.
+        repo: 'OWNER/NAME' or 'OWNER/NAME@REVISION'.
+        filename: the file in it; by default the first of timm's names that is there.
+        cache_dir: folder to use in place of huggingface_hub's.
+
+    Raises:
+        DownloadError: there is none or it cannot be had.
     """
     for name in [filename] if filename else HUB_WEIGHTS:
         try:
             return Path(get(repo, name, cache_dir=cache_dir))
         except Exception as error:  # many kinds, over several versions of huggingface_hub
-            if not filename and 'EntryNotFound' in type(error).__name__ and name != HUB_WEIGHTS[-1]:
-                continue
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise DownloadError(
-                f'{filename or "weights"} of {repo} could not be downloaded from huggingface.co: {lines[0][:160]}\n'
-                'Fetch the file in a browser and give its path.'
-            ) from None
+            problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            if 'EntryNotFound' not in type(error).__name__:
+                break
+    raise DownloadError(
+        f'{filename or "weights"} of {repo} could not be downloaded from huggingface.co: {problem[:160]}\n'
+        'Fetch the file in a browser and give its path.'
+    )
 
 
-def weights_in(folder) -> Path:
-    """Path of the weights in a folder that was saved for the hub. CheckpointError where there are none, or several."""
+def weights_in(folder: str | os.PathLike) -> Path:
+    """Path of the weights in a folder that was saved for the hub.
+
+    Raises:
+        CheckpointError: there are none, or several.
+    """
     known = [path for name in HUB_WEIGHTS if (path := Path(folder, name)).is_file()]
     files = known[:1] or [
         path for path in sorted(Path(folder).glob('*')) if path.suffix in ('.safetensors', '.pth', '.bin')
@@ -190,7 +227,7 @@ def _try_again(size: int, part: Path) -> str:
 def _transfer(url: str, part: Path, progress: bool) -> None:
     """One connection: appends to `part` what is missing. Returns when the file is complete, raises otherwise."""
     notes = _read_notes(part, url)
-    have = part.stat().st_size if part.exists() and notes is not None else 0
+    have = part.stat().st_size if part.exists() and notes else 0
     if have and have == notes.get('total'):
         return
     headers = {'User-Agent': 'mmvssm', 'Accept-Encoding': 'identity'}
@@ -226,7 +263,7 @@ def _transfer(url: str, part: Path, progress: bool) -> None:
         raise ConnectionError(f'{size} of {total} bytes came')
 
 
-def _expected(reply, have: int, notes: dict | None) -> tuple[int | None, bool]:
+def _expected(reply: Any, have: int, notes: dict[str, Any]) -> tuple[int | None, bool]:
     """Length of the whole file as the headers tell it, and whether the reply goes on where `part` ends."""
     if reply.status == 206:
         match = re.fullmatch(r'bytes (\d+)-\d+/(\d+|\*)', reply.headers.get('Content-Range', ''))
@@ -243,12 +280,13 @@ def _notes(part: Path) -> Path:
     return part.with_name(part.name + '.json')
 
 
-def _read_notes(part: Path, url: str) -> dict | None:
+def _read_notes(part: Path, url: str) -> dict[str, Any]:
+    """The notes on a URL's part; empty where there are none, or of another URL."""
     try:
         notes = json.loads(_notes(part).read_text())
     except (OSError, ValueError):
-        return None
-    return notes if isinstance(notes, dict) and notes.get('url') == url else None
+        return {}
+    return notes if isinstance(notes, dict) and notes.get('url') == url else {}
 
 
 def _check(url: str, part: Path, sha256: str | None) -> None:
@@ -283,22 +321,24 @@ def _advice(code: int) -> str:
     return 'Check the address; `python tools/weights.py list` shows the published ones.'
 
 
-def _in_hub_cache(repo: str, revision: str, name: str, cache_dir) -> Path | None:
+def _in_hub_cache(place: re.Match[str], cache_dir: str | Path | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
+    repo, revision, name = place.groups()
     found = try_to_load_from_cache(repo, name, revision=revision, cache_dir=cache_dir)
     return Path(found) if isinstance(found, str) else None
 
 
-def _from_hub(url: str, repo: str, revision: str, name: str, cache_dir) -> Path:
+def _from_hub(place: re.Match[str], cache_dir: str | Path | None) -> Path:
     """A file of huggingface.co through its own client: its cache, tokens, mirrors (HF_ENDPOINT) and resumption."""
     from huggingface_hub import hf_hub_download
 
+    repo, revision, name = place.groups()
     try:
         return Path(hf_hub_download(repo, name, revision=revision, cache_dir=cache_dir))
     except Exception as error:  # many kinds, over several versions of huggingface_hub
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DownloadError(
-            f'{url} could not be downloaded: {lines[0][:160]}\n'
-            f'Fetch it in a browser and put it at {cache_path(url, cache_dir)}.'
+            f'{place[0]} could not be downloaded: {lines[0][:160]}\n'
+            f'Fetch it in a browser and put it at {cache_path(place[0], cache_dir)}.'
         ) from None

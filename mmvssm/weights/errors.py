@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import PathLike
+from typing import Any
 
 
 class CheckpointError(ValueError):
@@ -23,7 +25,7 @@ class UnsafePickleError(CheckpointError):
 class KeyMismatchError(CheckpointError):
     """The tensors do not fit the model. `report` holds the sorted keys."""
 
-    def __init__(self, message, report=None):
+    def __init__(self, message: str, report: Any = None):
         super().__init__(message)
         self.report = report
 
@@ -33,7 +35,7 @@ class DownloadError(CheckpointError):
 
 
 @contextmanager
-def naming(source) -> Iterator[None]:
+def naming(source: str | PathLike) -> Iterator[None]:
     """Puts a file's path, URL or name in front of what is found wrong with its content inside."""
     try:
         yield

@@ -15,9 +15,12 @@ import re
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .errors import CheckpointError, DamagedFileError, UnsafePickleError
 
@@ -53,57 +56,62 @@ HARMLESS_BUILTINS = frozenset(('int', 'float', 'str', 'bool', 'bytes', 'list', '
 class Inert:
     """Stands for an object of a class that was not imported: keeps what it is given and does nothing."""
 
-    def __new__(cls, *args, **kwargs):
+    args: tuple
+    kwargs: dict
+    state: Any
+    items: dict
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> 'Inert':
         self = object.__new__(cls)
         self.args, self.kwargs, self.state, self.items = args, kwargs, None, {}
         return self
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         pass
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         self.state = state
 
-    def __setitem__(self, key, value):
+    def __setitem__(self, key: Any, value: Any) -> None:
         self.items[key] = value
 
-    def append(self, value):
+    def append(self, value: Any) -> None:
         self.items[len(self.items)] = value
 
     add = append
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
         raise UnsafePickleError(f'asks to call {type(self).__qualname__!r}')
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f'<{type(self).__module__}.{type(self).__qualname__}, not loaded>'
 
 
 class _Function:
     """Stands for a function: may be mentioned, is refused when called."""
 
-    def __init__(self, name):
+    def __init__(self, name: str):
         self.name = name
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
         raise UnsafePickleError(f'asks to call {self.name!r}')
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f'<{self.name}, not loaded>'
 
 
 class _Dtype:
     """numpy.dtype as pickled: a code such as 'f8', then a state that holds the byte order."""
 
-    def __init__(self, code='V', *flags):
+    def __init__(self, code: Any = 'V', *flags: Any):
         self.code, self.order = str(code), '<'
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         if isinstance(state, tuple) and len(state) > 1 and state[1] in ('<', '>', '|', '='):
             self.order = state[1]
 
 
-def _numpy_scalar(dtype, data=b''):
+def _numpy_scalar(dtype: Any, data: Any = b'') -> bool | int | float | complex | None:
     """The Python number of a pickled numpy scalar; None for a kind that is not a number."""
     if not isinstance(dtype, _Dtype) or not re.fullmatch(r'[fiubc]\d{1,2}', dtype.code):
         return None
@@ -111,48 +119,49 @@ def _numpy_scalar(dtype, data=b''):
     return np.frombuffer(data, np.dtype(dtype.order.replace('|', '<') + dtype.code), count=1)[0].item()
 
 
-def _view(storage, offset, size, stride, dtype):
+def _view(data: Tensor, offset: Any, size: Any, stride: Any, dtype: torch.dtype) -> Tensor:
     """A tensor on a storage (flat uint8 tensor), after a check that it stays inside."""
-    data, itemsize = storage, dtype.itemsize
     ints = [offset, *size, *stride]
     if not all(isinstance(value, int) and 0 <= value < 2**62 for value in ints) or len(size) != len(stride):
         raise DamagedFileError('a tensor has an impossible shape')
     last = offset + sum((n - 1) * step for n, step in zip(size, stride)) if all(size) else offset - 1
-    if (last + 1) * itemsize > data.numel():
+    if (last + 1) * dtype.itemsize > data.numel():
         raise DamagedFileError('a tensor reaches outside of its data')
-    flat = data[: data.numel() // itemsize * itemsize].view(dtype)
+    flat = data[: data.numel() // dtype.itemsize * dtype.itemsize].view(dtype)
     return torch.as_strided(flat, tuple(size), tuple(stride), offset)
 
 
-def _rebuild_tensor(storage, offset, size, stride, *rest):
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Tensor:
     return _view(storage[0], offset, size, stride, storage[1])
 
 
-def _rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, *rest):
+def _rebuild_tensor_v3(
+    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, hooks: Any, dtype: Any, *rest: Any
+) -> Tensor:
     if not isinstance(dtype, torch.dtype):
         raise DamagedFileError('a tensor has no element type')
     return _view(storage[0], offset, size, stride, dtype)
 
 
-def _first(value, *rest):
+def _first(value: Any, *rest: Any) -> Any:
     return value
 
 
-def _from_type(function, new_type, args, *rest):
+def _from_type(function: Callable, new_type: Any, args: Sequence, *rest: Any) -> Any:
     if function not in (_rebuild_tensor, _rebuild_tensor_v3, _first):
         raise UnsafePickleError('asks for a tensor subclass to be rebuilt by code of its own')
     return function(*args)
 
 
-def _reconstructor(cls, *rest):
+def _reconstructor(cls: Any, *rest: Any) -> Inert | None:
     return cls() if isinstance(cls, type) and issubclass(cls, Inert) else None
 
 
-def _encode(text, *rest):
+def _encode(text: Any, *rest: Any) -> bytes:
     return str(text).encode('latin1')
 
 
-CALLABLE = {
+CALLABLE: dict[str, Callable] = {
     'collections.OrderedDict': OrderedDict,
     'collections.defaultdict': lambda *args: {},
     'collections.Counter': lambda *args: dict(*args),
@@ -195,10 +204,11 @@ INERT_CALLS = frozenset(
 )
 
 
-def resolve(module, name):
+def resolve(module: str, name: str) -> Any:
     """What a global `module.name` of the file becomes; the object itself only where the list above says so.
 
-    Raises UnsafePickleError for modules that can only serve to run code.
+    Raises:
+        UnsafePickleError: a module that can only serve to run code.
     """
     module = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}.get(module, module)
     full = f'{module}.{name}'[:120]
@@ -217,22 +227,26 @@ def resolve(module, name):
     return _Function(full)
 
 
+LoadStorage = Callable[[str, int], Tensor]  # key of the storage, its bytes -> flat uint8 tensor
+
+
 class _Unpickler(pickle._Unpickler):
     """The standard library's Python unpickler: its memo is a dict, so a damaged index costs no memory."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    stack: list
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
-    def __init__(self, file, load_storage):
+    def __init__(self, file: Any, load_storage: LoadStorage):
         super().__init__(file, encoding='latin1')
         self.load_storage = load_storage
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         return resolve(module, name)
 
-    def get_extension(self, code):
+    def get_extension(self, code: int) -> None:
         raise UnsafePickleError('uses an extension code')
 
-    def persistent_load(self, pid):
+    def persistent_load(self, pid: Any) -> Any:
         if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == 'module':
             return pid[1]  # the class of a pickled module, followed by its source, in the older stream
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] not in ('storage', b'storage'):
@@ -242,7 +256,7 @@ class _Unpickler(pickle._Unpickler):
             raise DamagedFileError('a tensor does not say where its data are')
         return self.load_storage(str(key), numel * kind.itemsize), kind
 
-    def load_build(self):
+    def load_build(self) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, (Inert, _Dtype)):
@@ -253,7 +267,7 @@ class _Unpickler(pickle._Unpickler):
     dispatch[pickle.BUILD[0]] = load_build
 
 
-def _bytes(buffer, start, count):
+def _bytes(buffer: mmap.mmap, start: int, count: int) -> Tensor:
     """`count` bytes of the file as a flat uint8 tensor, without a copy where they are aligned."""
     if start < 0 or count < 0 or start + count > len(buffer):
         raise DamagedFileError('the file ends early')
@@ -263,7 +277,7 @@ def _bytes(buffer, start, count):
     return flat if start % 8 == 0 else flat.clone()
 
 
-def _load_zip(buffer, path):
+def _load_zip(buffer: mmap.mmap, path: str | os.PathLike) -> Any:
     with zipfile.ZipFile(path) as archive:
         entries = {info.filename: info for info in archive.infolist()}
         main = next(name for name in entries if name.endswith('data.pkl'))
@@ -272,7 +286,7 @@ def _load_zip(buffer, path):
         if order != b'little':
             raise CheckpointError('was written on a big-endian machine')
 
-        def load_storage(key, nbytes):
+        def load_storage(key: str, nbytes: int) -> Tensor:
             info = entries.get(f'{root}data/{key}')
             if info is None or nbytes > info.file_size:
                 raise DamagedFileError(f'the data of tensor {key[:20]!r} are missing or short')
@@ -283,10 +297,11 @@ def _load_zip(buffer, path):
             return _Unpickler(stream, load_storage).load()
 
 
-def _load_legacy(buffer):
-    storages, limit = {}, len(buffer)
+def _load_legacy(buffer: mmap.mmap) -> Any:
+    storages: dict[str, Tensor] = {}
+    limit = len(buffer)
 
-    def load_storage(key, nbytes):
+    def load_storage(key: str, nbytes: int) -> Tensor:
         if key not in storages:
             if sum(data.numel() for data in storages.values()) + nbytes > limit:
                 raise DamagedFileError('the tensors are larger than the file')
@@ -295,7 +310,7 @@ def _load_legacy(buffer):
             raise DamagedFileError('a tensor has two different sizes')
         return storages[key]
 
-    def no_storage(key, nbytes):
+    def no_storage(key: str, nbytes: int) -> Tensor:
         raise DamagedFileError('a tensor stands where none can be')
 
     if _Unpickler(buffer, no_storage).load() != LEGACY_MAGIC:
@@ -320,11 +335,14 @@ def _load_legacy(buffer):
     return result
 
 
-def load(path):
+def load(path: str | os.PathLike) -> Any:
     """The object that a torch file pickles; tensors on the CPU, foreign objects as `Inert`.
 
-    path: a file that starts as a zip archive or as torch's older stream.
-    Raises a kind of CheckpointError; whatever goes wrong inside a damaged pickle is a DamagedFileError.
+    Args:
+        path: a file that starts as a zip archive or as torch's older stream.
+
+    Raises:
+        CheckpointError: of some kind; whatever goes wrong inside a damaged pickle is a DamagedFileError.
     """
     # memory of our own, not a map of the file: the tensors outlive its being overwritten or cut off
     buffer = mmap.mmap(-1, os.path.getsize(path))
@@ -339,7 +357,7 @@ def load(path):
         raise DamagedFileError(f'its pickle is damaged ({reason})') from None
 
 
-def tensors_in(value, depth=6):
+def tensors_in(value: Any, depth: int = 6) -> tuple[int, int]:
     """Number of tensors in a nested structure, and how many elements they have."""
     if isinstance(value, torch.Tensor):
         return 1, math.prod(value.shape)

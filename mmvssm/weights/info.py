@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,7 +33,8 @@ def table(checkpoints: list[Checkpoint], urls: bool = False) -> str:
 def describe(path: Path) -> tuple[dict[str, str], Weights]:
     """What a file is, as label -> text in the order to be shown, and the weights that it holds.
 
-    Raises CheckpointError where the file cannot be read or holds no weights.
+    Raises:
+        CheckpointError: the file cannot be read or holds no weights.
     """
     content = read_checkpoint(path)
     with naming(path):
@@ -63,8 +65,13 @@ def verify(path: Path, checkpoint: Checkpoint, identify: Callable[[dict], list[s
     No authors give checksums, so the content is looked at: readable and undamaged, weights present and finite, their
     number as it should be, and that of the right variant.
 
-    identify: state dict -> names of the variants that it fits (the models are not known here).
-    Raises CheckpointError, which says what speaks against it.
+    Args:
+        path: the file.
+        checkpoint: the record that it should be.
+        identify: state dict -> names of the variants that it fits (the models are not known here).
+
+    Raises:
+        CheckpointError: it is another, and says what speaks against it.
     """
     content = read_checkpoint(path)
     with naming(path):
@@ -89,7 +96,7 @@ def not_finite(weights: Weights) -> list[str]:
     ]
 
 
-def _summary(value) -> str:
+def _summary(value: Any) -> str:
     count, size = tensors_in(value)
     if isinstance(value, torch.Tensor):
         return f'a tensor of {_amount(size)} elements'

@@ -6,6 +6,8 @@ nesting, the order of keys, numbers and strings) stands in the metadata as JSON.
 
 import json
 from collections import OrderedDict
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,8 +18,12 @@ KEY = 'mmvssm.content'  # of the metadata
 VERSION = 1
 
 
-def write_safetensors(content: dict, path, weights: Weights) -> None:
-    """Writes nested content as one safetensors file; the tensors found by `weights` get its names."""
+def write_safetensors(content: dict, path: Path, weights: Weights) -> None:
+    """Writes nested content as one safetensors file; the tensors found by `weights` get its names.
+
+    Raises:
+        CheckpointError: safetensors cannot hold a tensor of it.
+    """
     from safetensors.torch import save_file
 
     at = tuple(weights.wrapper.split('.')) if weights.wrapper else ()
@@ -30,7 +36,7 @@ def write_safetensors(content: dict, path, weights: Weights) -> None:
         raise CheckpointError(f'{path}: safetensors cannot hold this: {str(error).splitlines()[0][:120]}') from None
 
 
-def _encode(value, path: tuple, names: dict, tensors: dict):
+def _encode(value: Any, path: tuple, names: dict[tuple, str], tensors: dict[str, torch.Tensor]) -> Any:
     """JSON for a value; its tensors are added to `tensors`. Kinds: t(ensor), d(ict), o(rdered), l(ist), u (tuple)."""
     if isinstance(value, torch.Tensor):
         name = names.get(path) or '.'.join(map(str, path))
@@ -47,8 +53,12 @@ def _encode(value, path: tuple, names: dict, tensors: dict):
     return value
 
 
-def restore(metadata: dict | None, tensors: dict) -> dict:
-    """The original content of a converted file; of any other safetensors file, its tensors as they are."""
+def restore(metadata: dict[str, str] | None, tensors: dict[str, torch.Tensor]) -> dict:
+    """The original content of a converted file; of any other safetensors file, its tensors as they are.
+
+    Raises:
+        ValueError: another version of mmvssm converted it.
+    """
     if not metadata or KEY not in metadata:
         return tensors
     stored = json.loads(metadata[KEY])
@@ -57,7 +67,7 @@ def restore(metadata: dict | None, tensors: dict) -> dict:
     return _decode(stored['content'], tensors)
 
 
-def _decode(value, tensors: dict):
+def _decode(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if not isinstance(value, dict):
         return value
     ((kind, held),) = value.items()

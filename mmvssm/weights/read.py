@@ -29,10 +29,12 @@ OTHER_FILES = [
 ]
 
 
-def sniff(path):
+def sniff(path: Path) -> str:
     """The format of a file by its content: 'zip', 'legacy' (torch's older stream) or 'safetensors'.
 
-    Raises NotACheckpointError, which says what the file is instead.
+    Raises:
+        NotACheckpointError: it is of none, and the message says what it is instead.
+        DamagedFileError: it is cut off or blank.
     """
     size = os.path.getsize(path)
     with open(path, 'rb') as file:
@@ -62,10 +64,12 @@ def sniff(path):
     )
 
 
-def check_zip(path):
+def check_zip(path: Path) -> None:
     """Compares every entry of a torch zip archive with its checksum, which torch.load does not do.
 
-    Raises DamagedFileError or NotACheckpointError.
+    Raises:
+        NotACheckpointError: it is an archive of something else.
+        DamagedFileError: a checksum is wrong, or the archive cannot be read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -96,10 +100,15 @@ def check_zip(path):
         )
 
 
-def check_file(path):
-    """Checks a file's format and integrity without building its tensors; returns what `sniff` says.
+def check_file(path: Path) -> str:
+    """Checks a file's format and integrity without building its tensors.
 
-    Raises NotACheckpointError or DamagedFileError.
+    Returns:
+        What `sniff` says.
+
+    Raises:
+        NotACheckpointError: it is something else.
+        DamagedFileError: it is cut off or altered.
     """
     kind = sniff(path)
     if kind == 'zip':
@@ -111,7 +120,7 @@ def check_file(path):
     return kind
 
 
-def _read_torch(path, kind):
+def _read_torch(path: Path, kind: str) -> Any:
     if kind == 'zip':
         check_zip(path)
         try:
@@ -133,7 +142,7 @@ def _read_torch(path, kind):
         raise CheckpointError(f'{path} {error}.\nSave it again on a little-endian machine.') from None
 
 
-def _read_safetensors(path, names_only=False):
+def _read_safetensors(path: Path, names_only: bool = False) -> dict[str, Any]:
     from safetensors import safe_open
 
     try:
@@ -157,7 +166,11 @@ def read_file(path: Path) -> Any:
 
 
 def existing_file(path: Path) -> Path:
-    """`path`; a CheckpointError where it is a folder, or nothing."""
+    """The path itself.
+
+    Raises:
+        CheckpointError: it is a folder, or nothing.
+    """
     if path.is_dir():
         raise CheckpointError(f'{path} is a folder, not a checkpoint file.\nGive the path of the file in it.')
     if not path.is_file():

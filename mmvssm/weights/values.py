@@ -14,8 +14,16 @@ def prepare(name: str, value: Tensor, like: Tensor) -> Tensor:
     """A checkpoint's tensor in the shape and type of the model's tensor `like`.
 
     Weights may be of any floating-point type that needs no scale, counters of any type that holds them exactly.
-    Raises CheckpointError, which names the tensor, for other types (quantised, complex), for NaN, infinity and what
-    overflows the model's type, and for a file's tensor without values; ValueError for a model that cannot take any.
+
+    Args:
+        name: of the tensor, for the messages.
+        value: the checkpoint's.
+        like: the model's.
+
+    Raises:
+        CheckpointError: another type (quantised, complex), NaN, infinity or what overflows the model's type, or a
+            file's tensor without values.
+        ValueError: a model that cannot take any.
     """
     if like.is_meta:
         raise ValueError(
