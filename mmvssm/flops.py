@@ -9,8 +9,9 @@ import operator
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.fx
@@ -28,7 +29,7 @@ from mmvssm.kernels.selective_scan.op import flops as scan_flops
 
 MLSTM_COUNTS = ('published', 'as_run')
 # multiply-adds per element of the input: centre, square, scale, ... as the papers' counters have them
-_NORMS = {
+_NORMS: dict[Callable, int] = {
     **dict.fromkeys((F.batch_norm, torch.batch_norm, torch.native_batch_norm), 2),
     **dict.fromkeys((F.rms_norm, torch.rms_norm), 3),
     **dict.fromkeys((F.layer_norm, torch.layer_norm, torch.native_layer_norm), 5),
@@ -63,7 +64,7 @@ class FlopTerms:
         return self._grouped(lambda path, name: '.'.join(path.split('.')[:depth]))
 
     def _grouped(self, key: Callable[[str, str], str]) -> dict[str, int]:
-        groups = Counter()
+        groups: Counter[str] = Counter()
         for (path, name), count in self.counts.items():
             groups[key(path, name)] += count
         return dict(groups.most_common())
@@ -118,12 +119,12 @@ def flop_terms(
         stack.enter_context(_Products(tally, mlstm))
         stack.enter_context(_Functions(tally))
         image = torch.empty(shape, dtype=torch.float32, device='meta')
-        image.follows_input = True
+        _mark(image)
         functional_call(model, state, (image,))
     return FlopTerms(tally.counts)
 
 
-def _checked_shape(input_shape) -> tuple[int, ...]:
+def _checked_shape(input_shape: Any) -> tuple[int, ...]:
     try:
         shape = tuple(operator.index(length) for length in input_shape)
     except TypeError:
@@ -146,15 +147,20 @@ def _shape_of(tensor: Tensor) -> Tensor:
     return torch.empty(tensor.shape, dtype=dtype, device='meta')
 
 
-def _tensors(*trees) -> list[Tensor]:
+def _tensors(*trees: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(trees) if isinstance(leaf, Tensor)]
+
+
+def _mark(tensor: Tensor) -> None:
+    """Remembers that a tensor follows from the input, not from weights alone."""
+    tensor.follows_input = True  # type: ignore[attr-defined]
 
 
 def _follow_input(tensors: list[Tensor]) -> bool:
     return any(getattr(tensor, 'follows_input', False) for tensor in tensors)
 
 
-def _eager():
+def _eager() -> AbstractContextManager:
     """Compiled modules run as they were written."""
     return torch.compiler.set_stance('force_eager') if 'torch._dynamo' in sys.modules else nullcontext()
 
@@ -174,7 +180,7 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
 class _Tally:
     """Counts so far, and the modules that the forward pass is in."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.path = ['']
         self.muted = 0
@@ -197,8 +203,8 @@ class _Tally:
 def _followed(model: nn.Module, tally: _Tally) -> Iterator[None]:
     """Keep `tally.path`; a module that has `multiply_adds(x)` is counted by that and not by what it runs."""
 
-    def enter(path: str, whole: Callable | None):
-        def hook(module, args):
+    def enter(path: str, whole: Callable | None) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple) -> None:
             tally.path.append(path)
             if whole:
                 tally.add('linear', whole(*args))
@@ -206,8 +212,8 @@ def _followed(model: nn.Module, tally: _Tally) -> Iterator[None]:
 
         return hook
 
-    def leave(whole: Callable | None):
-        def hook(module, args, output):
+    def leave(whole: Callable | None) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple, output: Any) -> None:
             tally.path.pop()
             if whole:
                 tally.muted -= 1
@@ -237,7 +243,7 @@ class _Functions(TorchFunctionMode):
         super().__init__()
         self.tally = tally
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         tensors = _tensors(args, kwargs)
         if len({tensor.is_meta for tensor in tensors}) == 2:
@@ -265,7 +271,7 @@ class _Products(TorchDispatchMode):
         self.tally = tally
         self.mlstm = mlstm
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = dict(kwargs or {})
         packet = func._overloadpacket
         if packet not in flop_registry and func is not torch.ops.prim.device.default:
@@ -279,13 +285,13 @@ class _Products(TorchDispatchMode):
         if not _follow_input(_tensors(args, kwargs)):
             return result
         for tensor in _tensors(result):
-            tensor.follows_input = True
+            _mark(tensor)
         if packet in flop_registry:
             for name, count in self._terms(packet, args, kwargs, result).items():
                 self.tally.add(name, count)
         return result
 
-    def _terms(self, packet, args, kwargs, result) -> dict[str, int]:
+    def _terms(self, packet: Any, args: tuple, kwargs: dict, result: Any) -> dict[str, int]:
         whole = flop_registry[packet](*args, **kwargs, out_val=result) // 2
         if packet is torch.ops.mmvssm.selective_scan:
             x, A, index = args[0], args[2], args[8]

@@ -1,6 +1,7 @@
 """A data preprocessor for detectors of one input size; imported by the configs that name it, as it needs mmdet."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from mmdet.models import DetDataPreprocessor
@@ -25,7 +26,7 @@ class FixedSizeDataPreprocessor(DetDataPreprocessor):
         ValueError: an image is larger than `size`.
     """
 
-    def __init__(self, size: Sequence[int], fill: float = 114, **kwargs):
+    def __init__(self, size: Sequence[int], fill: float = 114, **kwargs: Any):
         super().__init__(**kwargs)
         self.size, self.fill = tuple(size), fill
 
