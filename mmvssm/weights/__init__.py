@@ -11,18 +11,7 @@ from .errors import (
     UnsafePickleError,
     naming,
 )
-from .match import (
-    KeyReport,
-    Weights,
-    find_weights,
-    fit,
-    fits,
-    plain_name,
-    plain_names,
-    sort_keys,
-    split_prefix,
-    unwrap,
-)
+from .match import Weights, find_weights, plain_name, plain_names, split_prefix, unwrap
 from .published import (
     COLLECTIONS,
     PUBLISHED,
@@ -34,6 +23,7 @@ from .published import (
     results,
     state,
 )
+from .report import KeyReport, fit, fits, sort_keys
 from .source import local_path, read_checkpoint
 from .values import prepare
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError
-from .match import fit
+from .report import fit
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
