@@ -6,15 +6,15 @@ values that they held.
 """
 
 import os
+import sys
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .errors import CheckpointError, naming
-from .inert import Inert
+from .inert import Inert, tensors_in
 from .match import unwrap
 from .packing import write_safetensors
 from .source import read_checkpoint
@@ -50,7 +50,7 @@ def convert(source: str | os.PathLike, target: str | os.PathLike) -> tuple[int, 
         os.replace(scratch, target)
     finally:
         scratch.unlink(missing_ok=True)
-    return sum(1 for _ in _tensors(plain)), sorted(set(foreign))
+    return tensors_in(plain, depth=sys.getrecursionlimit())[0], sorted(set(foreign))
 
 
 def same(one: Any, two: Any) -> bool:
@@ -72,14 +72,6 @@ def same(one: Any, two: Any) -> bool:
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous().flatten().view(torch.uint8)
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (dict, list, tuple)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(item)
 
 
 def _plain(value: Any, foreign: list[str]) -> Any:

@@ -23,7 +23,7 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from .errors import CheckpointError, DownloadError
+from .errors import CheckpointError, DownloadError, first_line
 from .published import PUBLISHED, Checkpoint, find
 from .read import check_file, existing_file
 
@@ -166,11 +166,11 @@ def fetch_from_hub(
         try:
             return Path(get(repo, name, cache_dir=cache_dir))
         except Exception as error:  # many kinds, over several versions of huggingface_hub
-            problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            problem = first_line(error, 160)
             if 'EntryNotFound' not in type(error).__name__:
                 break
     raise DownloadError(
-        f'{filename or "weights"} of {repo} could not be downloaded from huggingface.co: {problem[:160]}\n'
+        f'{filename or "weights"} of {repo} could not be downloaded from huggingface.co: {problem}\n'
         'Fetch the file in a browser and give its path.'
     )
 
@@ -337,8 +337,7 @@ def _from_hub(place: re.Match[str], cache_dir: str | Path | None) -> Path:
     try:
         return Path(hf_hub_download(repo, name, revision=revision, cache_dir=cache_dir))
     except Exception as error:  # many kinds, over several versions of huggingface_hub
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DownloadError(
-            f'{place[0]} could not be downloaded: {lines[0][:160]}\n'
+            f'{place[0]} could not be downloaded: {first_line(error, 160)}\n'
             f'Fetch it in a browser and put it at {cache_path(place[0], cache_dir)}.'
         ) from None

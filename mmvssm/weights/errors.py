@@ -34,6 +34,11 @@ class DownloadError(CheckpointError):
     """A file could not be fetched, completely and as announced."""
 
 
+def first_line(error: Exception, limit: int = 100) -> str:
+    """What another library's error says, in one line: its first, or its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:limit]
+
+
 @contextmanager
 def naming(source: str | PathLike) -> Iterator[None]:
     """Puts a file's path, URL or name in front of what is found wrong with its content inside."""

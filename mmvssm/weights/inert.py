@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError, DamagedFileError, UnsafePickleError
+from .errors import CheckpointError, DamagedFileError, UnsafePickleError, first_line
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_START = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
@@ -353,8 +353,7 @@ def load(path: str | os.PathLike) -> Any:
     except CheckpointError:
         raise
     except (MemoryError, RecursionError, Exception) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise DamagedFileError(f'its pickle is damaged ({reason})') from None
+        raise DamagedFileError(f'its pickle is damaged ({first_line(error, 120)})') from None
 
 
 def tensors_in(value: Any, depth: int = 6) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .errors import CheckpointError
+from .errors import CheckpointError, first_line
 from .match import Weights
 
 KEY = 'mmvssm.content'  # of the metadata
@@ -33,7 +33,7 @@ def write_safetensors(content: dict, path: Path, weights: Weights) -> None:
     try:
         save_file(tensors, path, metadata={'format': 'pt', KEY: json.dumps({'version': VERSION, 'content': tree})})
     except (KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f'{path}: safetensors cannot hold this: {str(error).splitlines()[0][:120]}') from None
+        raise CheckpointError(f'{path}: safetensors cannot hold this: {first_line(error, 120)}') from None
 
 
 def _encode(value: Any, path: tuple, names: dict[tuple, str], tensors: dict[str, torch.Tensor]) -> Any:

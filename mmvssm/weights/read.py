@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from . import inert
-from .errors import CheckpointError, DamagedFileError, NotACheckpointError, UnsafePickleError
+from .errors import CheckpointError, DamagedFileError, NotACheckpointError, UnsafePickleError, first_line
 from .packing import restore
 
 OTHER_FILES = [
@@ -92,8 +92,9 @@ def check_zip(path: Path) -> None:
     except CheckpointError:
         raise
     except Exception as error:  # zipfile raises many kinds on a damaged archive
-        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-        raise DamagedFileError(f'{path} is cut off or damaged ({reason}).\nDelete it and download it again.') from None
+        raise DamagedFileError(
+            f'{path} is cut off or damaged ({first_line(error)}).\nDelete it and download it again.'
+        ) from None
     if bad is not None:
         raise DamagedFileError(
             f'{path} is damaged: the checksum of {bad[:80]!r} is wrong.\nDelete it and download it again.'
@@ -153,9 +154,8 @@ def _read_safetensors(path: Path, names_only: bool = False) -> dict[str, Any]:
             # copies: the tensors that safetensors gives are maps of the file, which may be overwritten
             return restore(file.metadata(), {name: file.get_tensor(name).clone() for name in order})
     except Exception as error:  # SafetensorError, and whatever a damaged header leads to
-        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise DamagedFileError(
-            f'{path} is a cut off or damaged safetensors file ({reason}).\nDelete it and download it again.'
+            f'{path} is a cut off or damaged safetensors file ({first_line(error)}).\nDelete it and download it again.'
         ) from None
 
 

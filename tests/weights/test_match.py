@@ -1,4 +1,4 @@
-"""The weights in a checkpoint's wrappers, and the account of keys."""
+"""The weights in a checkpoint's wrappers."""
 
 import pytest
 import torch

@@ -50,3 +50,18 @@ def test_other_shapes_do_not_fit(want, have):
     assert not weights.sort_keys({'w': want}, {'w': have}).ok
     with pytest.raises(ValueError, match='does not fit'):
         weights.fit(torch.ones(have), want)
+
+
+def test_a_part_of_a_larger_model_is_reported_under_its_place():
+    inside = weights.sort_keys({'w': (2,), 'b': (2,)}, {'w': (2,), 'b': (3,)})
+    joined = inside.joined('backbone.', weights.sort_keys({'head.w': (1,)}, {}))
+    assert (joined.loaded, joined.missing) == (['backbone.w'], ['head.w'])
+    assert joined.mismatched == [('backbone.b', (2,), (3,))]
+
+
+def test_excused_names_are_no_longer_wrong():
+    report = weights.sort_keys({'a': (1,), 'b': (1,), 'c': (1,)}, {'b': (2,), 'c': (1,), 'd': (1,)})
+    assert report.wrong_names == ['a', 'd', 'b']
+    assert report.excusing(['a', 'b']).wrong_names == ['d']
+    assert report.excusing(report.wrong_names).ok
+    assert report.wrong_names == ['a', 'd', 'b'], 'the report itself was changed'
