@@ -1,8 +1,11 @@
 """Heracles: what its golden cases do not reach."""
 
+import logging
+
 import pytest
 import torch
 
+from mmvssm import weights
 from mmvssm.backbones import create_model, identify, load_weights, match_weights
 from mmvssm.backbones.heracles import Attention, Heracles, SpectralMixer
 from mmvssm.kernels import resize_spectral_weight, spectral_filter
@@ -146,6 +149,25 @@ def test_other_classes_renew_both_heads():
     load_weights(create_model(MICRO, num_classes=0), create_model(MICRO).state_dict(), log=False)
 
 
+def test_both_heads_that_stay_random_are_named(caplog):
+    state = create_model(MICRO, num_classes=10, token_label=True).state_dict()
+    load_weights(create_model(MICRO, num_classes=5, token_label=True), state)
+    (warning,) = [r.getMessage() for r in caplog.records if (r.name, r.levelno) == ('mmvssm', logging.WARNING)]
+    assert 'aux_head.weight' in warning
+
+
+@pytest.mark.parametrize(
+    ('model', 'state'), [('heracles_base', 'weights never released'), ('heracles_huge', 'architecture only')]
+)
+def test_no_weights_were_released(model, state):
+    assert weights.state(model) == state
+    assert weights.default_checkpoint(model) is None
+
+
+def test_evaluation_crop():
+    assert weights.evaluation('heracles_base')['crop_pct'] == 0.96
+
+
 def test_names_of_the_predecessor_load():
     state = {k.replace('.local_ssm.conv.', '.conv.'): v for k, v in create_model(MICRO).state_dict().items()}
     assert 'block1.0.attn.conv.weight' in state
@@ -235,6 +257,7 @@ def test_layer_decay_groups_are_ordered_by_depth():
         (dict(embed_dims=(16, 24)), 'embed_dims'),
         (dict(spectral_sizes=((16, 16),)), 'spectral_sizes'),
         (dict(num_heads=(1, 1, 3, 2)), 'num_heads'),
+        (dict(output_stride='8'), "output_stride='8' is not supported; allowed: 4, 8, 16, 32"),
     ],
     ids=lambda v: v if isinstance(v, str) else '',
 )

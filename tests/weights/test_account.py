@@ -44,12 +44,6 @@ def test_a_model_that_lacks_nothing_is_no_warning(file, said, kwargs):
     assert ('dropped (classifier.' in said(logging.INFO)[0]) == (kwargs.get('num_classes') != 10)
 
 
-def test_token_labels_heads_are_named_too(said):
-    state = mmvssm.create_model('test_heracles', num_classes=10, token_label=True).state_dict()
-    mmvssm.load_weights(mmvssm.create_model('test_heracles', num_classes=5, token_label=True), state)
-    assert 'aux_head.weight' in said(logging.WARNING)[0]
-
-
 def test_an_adapted_first_convolution_is_information(file, said):
     mmvssm.create_model(MICRO, pretrained=file, num_classes=10, in_chans=1)
     (line,) = said(logging.INFO)

@@ -49,9 +49,7 @@ def test_at_most_one_default_each():
         ('localvmamba_tiny', 'weights never released'),
         ('localvim_small', 'weights never released'),
         ('vil_tinyplus_stride8', 'weights never released'),
-        ('heracles_base', 'weights never released'),
         ('vil_tiny_stride8', 'architecture only'),
-        ('heracles_huge', 'architecture only'),
     ],
 )
 def test_honest_states(model, state):
@@ -79,7 +77,7 @@ def test_results_list_those_with_weights_first():
     assert len(kinds) == 4
 
 
-@pytest.mark.parametrize(('model', 'crop'), [('vil2_tiny', 1.0), ('heracles_base', 0.96), ('vim_tiny', 0.875)])
+@pytest.mark.parametrize(('model', 'crop'), [('vil2_tiny', 1.0), ('vim_tiny', 0.875)])
 def test_evaluation_crop(model, crop):
     assert weights.evaluation(model)['crop_pct'] == crop
 
