@@ -58,7 +58,11 @@ class FlopTerms:
         return self._grouped(lambda path, name: name)
 
     def by_module(self, depth: int = 1) -> dict[str, int]:
-        """Path of the module, cut to `depth` names -> multiply-adds in it and below; '' is the model itself."""
+        """Path of the module, cut to `depth` names -> multiply-adds in it and below; '' is the model itself.
+
+        Raises:
+            ValueError: a negative depth, or one that is no int.
+        """
         if type(depth) is not int or depth < 0:
             raise ValueError(f'depth={depth!r} must be an int, 0 (the whole model) or more')
         return self._grouped(lambda path, name: '.'.join(path.split('.')[:depth]))

@@ -48,7 +48,7 @@ def load_weights(model: nn.Module, source, *, label_offset: int = 0, log: bool =
         )
     in_memory = isinstance(source, Mapping)
     content = source if in_memory else weights.read_checkpoint(source)
-    own = _own_tensors(model)
+    own = weights.plain_names(model.state_dict())
     with nullcontext() if in_memory else weights.naming(source):
         state = weights.unwrap(content)
         report, converted = match_weights(model, state, label_offset)
@@ -102,11 +102,6 @@ def wrapped_backbone(model: nn.Module) -> Backbone:
     raise TypeError(f'{type(model).__name__} is no backbone of this project, wrapped or not{inside}')
 
 
-def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The model's tensors by their plain names, without those of wrappers around its blocks."""
-    return weights.plain_names(model.state_dict())
-
-
 def variant_name(model: nn.Module) -> str:
     """The registered name, or the class's where the model was built from numbers of the user's own."""
     return getattr(model, 'variant', None) or type(model).__name__
@@ -119,7 +114,7 @@ def match_weights(model: Backbone, state: dict[str, Tensor], label_offset: int =
     heads = _classifiers(model)
     if label_offset:
         converted = {k: v[label_offset:] if k.rpartition('.')[0] in heads else v for k, v in converted.items()}
-    expected = {k: tuple(v.shape) for k, v in _own_tensors(model).items()}
+    expected = {k: tuple(v.shape) for k, v in weights.plain_names(model.state_dict()).items()}
     fresh = [prefix + '*' for prefix in model.fresh_prefixes]
     if model.features_only:
         droppable, optional = [prefix + '*' for prefix in model.head_prefixes], fresh

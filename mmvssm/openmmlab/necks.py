@@ -45,6 +45,9 @@ class RescalePyramid(BaseModule):
         patch_size: 16 or 8, the stride of the maps.
         norm_cfg: norm between the two transposed convolutions.
         init_cfg: mmengine's; by default the layers start as torch makes them, as published.
+
+    Raises:
+        ValueError: another patch_size, or another number of widths.
     """
 
     def __init__(
@@ -141,6 +144,9 @@ class SimplePyramid(BaseModule):
         scales: side of each level over the map's; 4, 2, 1 or 0.5, largest first.
         num_outs: levels returned; beyond `scales` each takes every second pixel of the one before.
         init_cfg: mmengine's; by default the layers start as torch makes them.
+
+    Raises:
+        ValueError: another scale, or fewer num_outs than scales.
     """
 
     def __init__(

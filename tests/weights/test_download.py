@@ -193,7 +193,8 @@ def test_gives_up_clearly(server, tmp_path, how, says):
     assert '.pth' not in leftovers(tmp_path)
 
 
-def test_a_server_that_never_answers():
+def test_a_server_that_never_answers(monkeypatch):
+    monkeypatch.setattr(downloads, 'TIMEOUT', 0.1)
     with socket.create_server(('127.0.0.1', 0)) as mute:
         start = time.monotonic()
         fails(f'http://127.0.0.1:{mute.getsockname()[1]}/x.pth', 'timed out')
