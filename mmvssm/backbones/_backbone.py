@@ -7,6 +7,7 @@ without renaming. `features_only=True` builds the dense-prediction form: no head
 import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.fx
@@ -147,6 +148,8 @@ class Backbone(nn.Module):
     undecayed: tuple[str, ...] = ()
     output_fmt: str
     variant: str
+    out_indices: tuple[int, ...]
+    feature_info: Any
     head_prefixes: tuple[str, ...] = ()
     fresh_prefixes: tuple[str, ...] = ()
     first_conv: str = ''
@@ -190,7 +193,7 @@ class Backbone(nn.Module):
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.features_only = features_only
-        self.out_indices = out_indices
+        self._wanted = out_indices
         self.out_norms = out_norms
         self.drop_rate, self.drop_path_rate, self.global_pool = drop_rate, drop_path_rate, global_pool
         self.grad_checkpointing = False
@@ -201,7 +204,7 @@ class Backbone(nn.Module):
 
     def _finish(self, feature_table: list[dict]) -> None:
         """Set `out_indices` and `feature_info`, as timm's users read them."""
-        self.out_indices = resolve_indices(self.out_indices, len(feature_table))
+        self.out_indices = resolve_indices(self._wanted, len(feature_table))
         self.num_kept = len(feature_table)
         self.num_features = self.head_hidden_size = feature_table[-1]['num_chs']
         self.feature_info = FeatureInfo(feature_table, self.out_indices) if self.features_only else feature_table

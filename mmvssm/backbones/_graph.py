@@ -1,13 +1,14 @@
 """Modules that torch.fx holds as one node, whichever tracer asks."""
 
 import functools
+from typing import Any
 
 import torch
 import torch.fx
 from timm.models import register_notrace_module
 
 
-def one_node(cls: type) -> type:
+def one_node(cls: Any) -> Any:
     """Class decorator: symbolic tracing makes a call of the module a node, and does not look into its `forward`.
 
     timm's tracer is told so by a list. Others, such as torch.fx.symbolic_trace and torchvision's by default, take for

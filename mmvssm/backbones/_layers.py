@@ -140,6 +140,11 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(torch.cat(corners, dim=-1)))
 
 
+def resolve_dt_rank(dt_rank: int | str, dim: int) -> int:
+    """The rank of the step sizes' projection; 'auto' is ceil(dim / 16)."""
+    return dt_rank if isinstance(dt_rank, int) else math.ceil(dim / 16)
+
+
 def inverse_softplus_dt(shape: Sequence[int], low: float = 1e-3, high: float = 0.1, floor: float = 1e-4) -> Tensor:
     """dt biases whose softplus is log-uniform in [low, high] (Mamba, section 3.6)."""
     dt = torch.exp(torch.empty(shape).uniform_(math.log(low), math.log(high))).clamp(min=floor)

@@ -7,7 +7,7 @@ output joins the stream only at the next block (Vim, arXiv 2401.09417; so do the
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.fx
@@ -261,8 +261,8 @@ class StreamBackbone(PlainBackbone):
     """
 
     pools = ('avg', 'last', 'max', '')
-    undecayed = ('A_log', 'D')
-    head_prefixes = ('head.', 'norm_f.')
+    undecayed: tuple[str, ...] = ('A_log', 'D')
+    head_prefixes: tuple[str, ...] = ('head.', 'norm_f.')
     pads_to_stride = True
 
     def __init__(
@@ -289,7 +289,7 @@ class StreamBackbone(PlainBackbone):
         check_choice('features', features, FEATURES)
         check_choice('class_token', class_token, CLASS_TOKENS)
         check_choice('global_pool', self.global_pool, self.pools)
-        self.mixing = dict(d_state=d_state, d_conv=d_conv, expand=expand, dt_rank=dt_rank)
+        self.mixing: dict[str, Any] = dict(d_state=d_state, d_conv=d_conv, expand=expand, dt_rank=dt_rank)
         self.img_size, self.class_token, self.pretrained_grid = (
             to_pair(img_size, 'img_size'),
             class_token,
@@ -331,9 +331,11 @@ class StreamBackbone(PlainBackbone):
 
     def _built_grid(self) -> Grid:
         if self.pads_to_stride:
-            padded = tuple(max(-(-n // self.stride) * self.stride, self.patch_size) for n in self.img_size)
-            return grid_size(padded, self.patch_size, self.stride)
-        return grid_size(tuple(max(n, self.patch_size) for n in self.img_size), self.patch_size, self.stride)
+            height, width = (-(-n // self.stride) * self.stride for n in self.img_size)
+        else:
+            height, width = self.img_size
+        size = max(height, self.patch_size), max(width, self.patch_size)
+        return grid_size(size, self.patch_size, self.stride)
 
     def _class_names(self) -> tuple[str, ...]:
         return {None: (), 'both': ('cls_token_head', 'cls_token_tail')}.get(self.class_token, ('cls_token',))

@@ -33,7 +33,8 @@ def to_pair(value: int | Sequence[int], field: str) -> Grid:
 
 def grid_size(size: Grid, patch_size: int, stride: int) -> Grid:
     """Positions of a patch that is moved by `stride` over an image, without padding."""
-    return tuple((length - patch_size) // stride + 1 for length in size)
+    height, width = size
+    return (height - patch_size) // stride + 1, (width - patch_size) // stride + 1
 
 
 def pad_image(x: Tensor, patch_size: int, stride: int, to_stride: bool = True) -> Tensor:
@@ -128,8 +129,8 @@ class PlainBackbone(Backbone):
         """Set feature_info and out-norms; `taps` are the blocks that `out_indices=None` means."""
         self.depth = depth
         table = [dict(num_chs=embed_dim, reduction=stride, module=self.block_path.format(i)) for i in range(depth)]
-        if self.out_indices is None:
-            self.out_indices = taps or last_of_quarters(depth)
+        if self._wanted is None:
+            self._wanted = taps or last_of_quarters(depth)
         self._finish(table)
         if self.out_norms:
             for j in range(len(self.out_indices)):

@@ -47,7 +47,7 @@ class VSSBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.op(self.norm(x)))
-        if self.mlp is not None:
+        if self.mlp is not None and self.norm2 is not None:
             x = x + self.drop_path(self.mlp(self.norm2(x)))
         return x
 
@@ -136,7 +136,7 @@ class VSSBackbone(HierarchicalBackbone):
     """Four stages of VSS blocks; VMamba and LocalVMamba differ in the blocks, stem and downsampling."""
 
     undecayed = ('A_logs', 'Ds', 'dt_projs_bias')
-    head_prefixes = ('classifier.', 'pos_embed')
+    head_prefixes: tuple[str, ...] = ('classifier.', 'pos_embed')
     fresh_prefixes = ('outnorm',)
     first_conv = 'patch_embed.0'
     classifier_name = 'classifier.head'

@@ -113,7 +113,7 @@ class EVSSBlock(nn.Module):
         normed = self.norm(x)
         local = self.conv_branch(nchw(normed)).permute(0, 2, 3, 1)
         x = x + self.drop_path(self.gated(self.op(normed)) + self.gated(local))
-        if self.mlp is not None:
+        if self.mlp is not None and self.norm2 is not None:
             x = x + self.drop_path(self.mlp(self.norm2(x)))
         return x
 

@@ -129,7 +129,7 @@ class Attention(nn.Module):
 class SelfAttention(Attention):
     """Attention among all positions of a (B, H, W, C) map."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # keys as in the checkpoints
         tokens = x.flatten(1, 2)
         return super().forward(tokens, tokens).view(x.shape)
 
@@ -252,7 +252,8 @@ class Heracles(HierarchicalBackbone):
         def mixer(stage: int) -> nn.Module:
             dim = embed_dims[stage]
             if stage < 2:
-                return SpectralMixer(dim, tuple(spectral_sizes[stage]), transform, spectral_resize)
+                height, width = spectral_sizes[stage]
+                return SpectralMixer(dim, (height, width), transform, spectral_resize)
             return SelfAttention(dim, num_heads[stage])
 
         for i, dim in enumerate(embed_dims):

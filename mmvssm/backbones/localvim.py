@@ -5,7 +5,6 @@ here, before the causal convolution, the projections and the scan; so a padded p
 zero that the convolution and the scan see, not a step that only decays the state.
 """
 
-import math
 from collections.abc import Sequence
 from functools import reduce
 
@@ -18,7 +17,7 @@ from mmvssm import scans
 
 from ._backbone import check_choice
 from ._graph import one_node
-from ._layers import answer_dtype
+from ._layers import answer_dtype, resolve_dt_rank
 from ._local import BiAttn, SearchWeights
 from ._mamba_stream import (
     DT_INITS,
@@ -66,7 +65,7 @@ class MultiMamba(Directions):
         self.class_token = class_token
         self.branch_names = [branch(f'_{k}') for k in range(len(self.directions))]
         self.in_proj = nn.Linear(dim, 2 * d, bias=False)
-        self.make_branches(d, d_state, d_conv, math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank)
+        self.make_branches(d, d_state, d_conv, resolve_dt_rank(dt_rank, dim))
         self.attn = BiAttn(d)
         self.multi_scan = SearchWeights(len(self.directions)) if directions is None else None
         self.out_proj = nn.Linear(d, dim, bias=False)

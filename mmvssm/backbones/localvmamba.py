@@ -3,7 +3,6 @@
 VMamba v0 whose layers each scan along four of eight directions, with a channel gate on every direction's output.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +13,7 @@ from mmvssm import scans
 
 from ._backbone import check_int, drop_path_rates
 from ._graph import one_node
-from ._layers import DirectionalScan, LayerNorm, PatchMerging, conv_stem, nchw
+from ._layers import DirectionalScan, LayerNorm, PatchMerging, conv_stem, nchw, resolve_dt_rank
 from ._local import BiAttn, weighed_sum
 from ._registry import Family, Variant
 from ._stages import PATCH_SIZES, VSSBackbone, VSSBlock, stage_dims
@@ -56,7 +55,7 @@ class LocalSS2D(DirectionalScan):
         directions: tuple[scans.Order, ...] | None,
     ):
         d_inner = int(ssm_ratio * dim)
-        rank = math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank
+        rank = resolve_dt_rank(dt_rank, dim)
         own = directions if directions is not None else scans.LOCAL_SCAN
         super().__init__(d_inner, d_state, rank, len(own))
         self.directions = own

@@ -296,14 +296,16 @@ class VisionLSTM(PlainBackbone):
         check_choice('global_pool', global_pool, POOLS)
         check_choice('features', features, FEATURES)
         check_choice('init_weights', init_weights, INITS)
-        if features == 'normed' and self.out_indices is not None:
-            raise ValueError(f'out_indices={self.out_indices} must be None with features="normed", which has one map')
+        if features == 'normed' and self._wanted is not None:
+            raise ValueError(f'out_indices={self._wanted} must be None with features="normed", which has one map')
         check_int('patch_size', patch_size, range(1, 65))
         self.patch_size, self.stride = patch_size, patch_size if stride is None else stride
         check_int('stride', self.stride, range(1, patch_size + 1))
         self.img_size, self.features = to_pair(img_size, 'img_size'), features
         self.patch_embed = PatchEmbed(self.in_chans, embed_dim, patch_size, self.stride)
-        self.pos_embed = PositionEmbedding(tuple(-(-n // patch_size) for n in self.img_size), embed_dim)
+        self.pos_embed = PositionEmbedding(
+            (-(-self.img_size[0] // patch_size), -(-self.img_size[1] // patch_size)), embed_dim
+        )
         rates = drop_path_rates(self.drop_path_rate, depth)
         blocks = [
             ViLBlock(
@@ -459,7 +461,7 @@ def from_hub(key: str, has_pairs: bool) -> str:
         index, _, rest = rest.partition('.')
         if has_pairs:
             direction, _, rest = rest.partition('.')
-            index = 2 * int(index) + (direction == 'rowwise_from_bot_right')
+            index = str(2 * int(index) + (direction == 'rowwise_from_bot_right'))
         part, _, rest = rest.partition('.')
         rest = f'conv1d.{rest.removeprefix("conv.")}' if rest.startswith('conv.') else rest
         return f'xlstm.blocks.{index}.{dict(norm="xlstm_norm", layer="xlstm").get(part, part)}.{rest}'

@@ -4,7 +4,6 @@ arXiv 2401.09417. A plain network of Mamba mixers that read the raster sequence 
 token in the middle.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -18,7 +17,7 @@ from mmvssm.weights import CheckpointError
 
 from ._backbone import check_choice
 from ._graph import one_node
-from ._layers import answer_dtype
+from ._layers import answer_dtype, resolve_dt_rank
 from ._mamba_stream import (
     DT_INITS,
     Directions,
@@ -65,7 +64,7 @@ class BiMamba(Directions):
     def __init__(
         self,
         dim: int,
-        scan_orders: tuple[scans.Order, scans.Order],
+        scan_orders: tuple[scans.Order, ...],
         class_token: bool,
         *,
         d_state: int,
@@ -80,7 +79,7 @@ class BiMamba(Directions):
         self.divide_out, self.class_token = divide_out, class_token
         self.scan_orders = scan_orders
         self.in_proj = nn.Linear(dim, 2 * d, bias=False)
-        self.make_branches(d, d_state, d_conv, math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank)
+        self.make_branches(d, d_state, d_conv, resolve_dt_rank(dt_rank, dim))
         self.out_proj = nn.Linear(d, dim, bias=False)
         self.gamma = nn.Parameter(torch.full((dim,), layer_scale)) if layer_scale is not None else None
 

@@ -3,9 +3,9 @@
 Version 0 blocks hold a gated 2-D selective scan alone; version 2 blocks a gateless one and an MLP.
 """
 
-import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from ._layers import (
     ToNHWC,
     conv_stem,
     nchw,
+    resolve_dt_rank,
 )
 from ._registry import Family, Variant
 from ._stages import PATCH_SIZES, VSSBackbone, VSSBlock, make_downsample, stage_dims
@@ -52,7 +53,9 @@ def parse_forward_type(forward_type: str) -> dict:
     """
     base, *suffixes = forward_type.split('_')
     options = dict(gate=True, gate_act=True, out_act=False, out_norm='layer')
-    changes = dict(noz=dict(gate=False), nozact=dict(gate_act=False), oact=dict(out_act=True), no32={})
+    changes: dict[str, dict[str, Any]] = dict(
+        noz=dict(gate=False), nozact=dict(gate_act=False), oact=dict(out_act=True), no32={}
+    )
     changes.update({f'on{name}': dict(out_norm=name) for name in OUT_NORMS[1:]})
     if base not in _BASE_TYPES or any(s not in changes for s in suffixes):
         raise ValueError(
@@ -108,7 +111,7 @@ class SS2D(DirectionalScan):
         scan_orders: tuple[scans.Order, ...] | None = None,
     ):
         d_inner = int(ssm_ratio * dim)
-        rank = math.ceil(dim / 16) if dt_rank == 'auto' else dt_rank
+        rank = resolve_dt_rank(dt_rank, dim)
         super().__init__(d_inner, d_state, rank, 4, ssm_init)
         options = parse_forward_type(forward_type)
         self.gate, self.gate_act = options['gate'], options['gate_act']

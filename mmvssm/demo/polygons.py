@@ -14,7 +14,7 @@ Vertex = tuple[int, int]
 def polygons(mask: np.ndarray) -> list[list[int]]:
     """Simple polygons `[x0, y0, x1, y1, ...]` whose union is `mask` (H, W) bool; none for an empty mask."""
     found = []
-    pieces = [(mask.astype(bool), 0)]
+    pieces: list = [(mask.astype(bool), 0)]
     while pieces:
         bitmap, x_offset = pieces.pop()
         loops = _outlines(bitmap)

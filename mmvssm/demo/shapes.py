@@ -16,6 +16,7 @@ import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -125,7 +126,7 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     canvas = _paint(rng, size, vivid=False) + 20 * np.stack([_smooth_noise(rng, size, 5) for _ in range(3)], -1)
     rows, cols = np.mgrid[:size, :size]
     for _ in range(rng.integers(2, 6)):
-        x, y, angle = *rng.uniform(0, size, 2), rng.uniform(0, np.pi)
+        (x, y), angle = rng.uniform(0, size, 2), rng.uniform(0, np.pi)
         along = np.cos(angle) * (cols - x) + np.sin(angle) * (rows - y)
         aside = -np.sin(angle) * (cols - x) + np.cos(angle) * (rows - y)
         stroke = (abs(along) < rng.uniform(0.05, 0.3) * size) & (abs(aside) < rng.uniform(0.5, 2.0))
@@ -214,7 +215,7 @@ def _write_split(out: Path, folder: str, name: str, seeds: list[tuple[int, ...]]
     images, labels = out / 'images' / folder, out / 'annotations' / folder
     for path in (images, labels):
         path.mkdir(parents=True, exist_ok=True)
-    coco = {
+    coco: dict[str, Any] = {
         'info': {'description': 'mmvssm demo shapes'},
         'images': [],
         'annotations': [],

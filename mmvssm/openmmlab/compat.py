@@ -12,6 +12,7 @@ import importlib.util
 import pickle
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ def load_from_file_or_url(filename: str, map_location=None) -> dict:
 @functools.cache
 def _training_state_types() -> list:
     """What mmengine pickles beside tensors: its log buffers, numpy arrays and numbers."""
-    dtypes = {type(np.dtype(code)) for code in np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?U'}
+    dtypes: set = {type(np.dtype(code)) for code in np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?U'}
     functions = [
         (example.__reduce__()[0], f'numpy.{core}.multiarray.{name}')
         for name, example in (('_reconstruct', np.zeros(0)), ('scalar', np.float64(0)))
@@ -147,7 +148,7 @@ def distribute_without_gpus() -> None:
 # --- coordinates under automatic mixed precision ----------------------------------------------------------------------
 
 
-def keep_coordinates(extractor: type) -> None:
+def keep_coordinates(extractor: Any) -> None:
     """Let mmdet's SingleRoIExtractor pool half-precision features with float32 coordinates.
 
     It rounds the regions to the features' type, which in bfloat16 moves a corner at 1,333 pixels by up to 4.
@@ -179,11 +180,13 @@ class _AfterImport(importlib.abc.MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return None
         execute = spec.loader.exec_module
 
         def execute_and_patch(module):
             execute(module)
             self.patch(module)
 
-        spec.loader.exec_module = execute_and_patch
+        spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]
         return spec

@@ -31,7 +31,7 @@ def fit_device(cfg: Config) -> list[str]:
     if amp:
         for key in ('dtype', 'loss_scale', 'use_fsdp'):
             wrapper.pop(key, None)
-        wrapper.type = 'OptimWrapper'
+        wrapper['type'] = 'OptimWrapper'
         changes.append('no GPU: float32 in place of mixed precision')
     if cfg.get('launcher', 'none') != 'none' and cfg.get('env_cfg', {}).get('dist_cfg', {}).get('backend') == 'nccl':
         cfg.env_cfg.dist_cfg.backend = 'gloo'

@@ -30,12 +30,13 @@ class Instances(NamedTuple):
 def palette(number: int) -> list[tuple[int, int, int]]:
     """Distinct colours: hues a golden angle apart."""
     hues = [(0.61803 * i) % 1 for i in range(number)]
-    return [tuple(int(255 * c) for c in colorsys.hsv_to_rgb(h, 0.75, 0.95)) for h in hues]
+    colours = [colorsys.hsv_to_rgb(h, 0.75, 0.95) for h in hues]
+    return [(int(255 * r), int(255 * g), int(255 * b)) for r, g, b in colours]
 
 
 def paint_labels(image: np.ndarray, labels: np.ndarray, colours: Colours) -> Image.Image:
     """The image (H, W, 3) tinted with its labels' colours (H, W); labels without a colour (255) stay bare."""
-    table = np.zeros((256, 3), np.float32)
+    table: np.ndarray = np.zeros((256, 3), np.float32)
     table[: len(colours)] = colours
     if labels.shape != image.shape[:2]:
         image = np.asarray(Image.fromarray(image).resize(labels.shape[::-1], Image.Resampling.BILINEAR))

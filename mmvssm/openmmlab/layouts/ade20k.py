@@ -108,7 +108,7 @@ def _files(dataset: ConfigDict) -> list[Path]:
     root, prefix = dataset.get('data_root') or '', dataset.get('data_prefix') or {}
     if 'seg_map_path' not in prefix:
         return []
-    return [Path(root, prefix.get('img_path', '')), Path(root, prefix.seg_map_path)]
+    return [Path(root, prefix.get('img_path', '')), Path(root, prefix['seg_map_path'])]
 
 
 def _check(cfg: Config, dataset: ConfigDict) -> None:

@@ -57,9 +57,9 @@ def install() -> bool:
     if NAME not in sys.modules and importlib.util.find_spec(NAME) is None:
         spec = ModuleSpec(NAME, _Loader(), origin=__name__)
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        _Loader().exec_module(module)
         sys.modules[NAME] = module
-        sys.modules['mmcv']._ext = module  # as an import of a submodule does
+        vars(sys.modules['mmcv'])['_ext'] = module  # as an import of a submodule does
     return isinstance(sys.modules.get(NAME), _Extension)
 
 
@@ -84,9 +84,8 @@ class _Loader(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         version = f'none: torchvision {torchvision.__version__} stands in'
-        module.__dict__.update(IMPLEMENTED)
-        module.get_compiler_version = lambda: version
-        module.get_compiling_cuda_version = lambda: version
+        versions = dict.fromkeys(('get_compiler_version', 'get_compiling_cuda_version'), lambda: version)
+        vars(module).update(**IMPLEMENTED, **versions)
 
 
 def _unavailable(name: str) -> Callable:

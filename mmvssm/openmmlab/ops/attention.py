@@ -25,8 +25,8 @@ def ms_deform_attn_forward(
     """Returns (B, Q, M*D) in the dtype of `value`; `im2col_step`, a batch split of the compiled operator, is
     not needed.
     """
-    inputs = _prepare(value, sampling_locations, attention_weights)
-    return _attend(*inputs, value_spatial_shapes, value_level_start_index).to(value.dtype)
+    wide, locations, weights = _prepare(value, sampling_locations, attention_weights)
+    return _attend(wide, locations, weights, value_spatial_shapes, value_level_start_index).to(value.dtype)
 
 
 def ms_deform_attn_backward(
@@ -44,7 +44,8 @@ def ms_deform_attn_backward(
     """Fills the three gradients; the samples are computed again, so the forward pass keeps none."""
     inputs = [t.requires_grad_() for t in _prepare(value, sampling_locations, attention_weights)]
     with torch.enable_grad():
-        output = _attend(*inputs, value_spatial_shapes, value_level_start_index)
+        wide, locations, weights = inputs
+        output = _attend(wide, locations, weights, value_spatial_shapes, value_level_start_index)
     grads = torch.autograd.grad(output, inputs, grad_output.to(output.dtype))
     for buffer, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), grads):
         buffer.copy_(grad)

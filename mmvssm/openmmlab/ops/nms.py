@@ -49,7 +49,7 @@ def softnms(
     corners = np.ascontiguousarray(boxes.detach().to(dtype).numpy().T)  # (4, N)
     score = scores.detach().to(dtype).numpy().copy()
     area = (corners[2] - corners[0] + offset) * (corners[3] - corners[1] + offset)
-    left = np.ones(len(score), dtype=bool)
+    left: np.ndarray = np.ones(len(score), dtype=bool)
     taken = []
     while left.any():
         best = int(np.where(left, score, -np.inf).argmax())
