@@ -181,4 +181,4 @@ def _split_batch(z: Tensor | None, size: int) -> Tensor | None:
 
 
 def _element(tensors: Sequence[Tensor | None], dims, i: int) -> list[Tensor | None]:
-    return [z if dim is None else z.select(dim, i) for z, dim in zip(tensors, dims)]
+    return [z if z is None or dim is None else z.select(dim, i) for z, dim in zip(tensors, dims)]

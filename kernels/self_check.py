@@ -159,8 +159,8 @@ def _is_real(device: torch.device, op: str, backend: str) -> bool:
     """Whether kernels run there now: not for fake tensors, interpreted, or while a CUDA graph is captured."""
     if device.type == 'cpu':
         return 'cpu' in OPERATORS[op][backend].fastest_on
-    module = getattr(torch, device.type, None)
-    if not (hasattr(module, 'is_available') and module.is_available()):
+    available = getattr(getattr(torch, device.type, None), 'is_available', None)
+    if available is None or not available():
         return False
     return not (device.type == 'cuda' and torch.cuda.is_current_stream_capturing())
 
@@ -181,6 +181,7 @@ def _verdict(op: str, backend: str, device: torch.device, dtype: torch.dtype, gr
 def _check(op: str, backend: str, device: torch.device, dtype: torch.dtype, gradients: bool) -> str | None:
     """What is wrong, '' for nothing, None where that cannot be told now."""
     module, errors = _load(op, backend), OPERATORS[op].errors
+    assert errors is not None, f'{op} has kernels and no check of them'
     machine = _machine(backend, device)
     versions = _versions(backend)
     note = _note(op, backend, machine, versions, dtype, gradients, _functions(module))

@@ -157,7 +157,7 @@ def _tensors(*trees: Any) -> list[Tensor]:
 
 def _mark(tensor: Tensor) -> None:
     """Remembers that a tensor follows from the input, not from weights alone."""
-    tensor.follows_input = True  # type: ignore[attr-defined]
+    tensor.follows_input = True
 
 
 def _follow_input(tensors: list[Tensor]) -> bool:

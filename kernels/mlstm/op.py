@@ -125,12 +125,12 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _autograd(ctx, dh, _):
-    *options, backend = ctx.options
+    reverse, chunk_size, eps, backend = ctx.options
 
     def run(name: str):
         if transformed():
-            return mlstm_transformable(*options, name).gradients(dh, *ctx.saved_tensors[:5])
-        return mlstm_backward_op(dh, *ctx.saved_tensors, *options, name)
+            return mlstm_transformable(reverse, chunk_size, eps, name).gradients(dh, *ctx.saved_tensors[:5])
+        return mlstm_backward_op(dh, *ctx.saved_tensors, reverse, chunk_size, eps, name)
 
     return *run_or_fall_back(OPERATORS[NAME], backend, run), None, None, None, None
 

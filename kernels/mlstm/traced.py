@@ -23,8 +23,8 @@ def mlstm_traced(
     ends = M[..., 0 if reverse else -1]  # (b, heads, n)
 
     scaled = q.to(dtype) * q.shape[-1] ** -0.5
-    parts = (_split(x, chunk_size) for x in (scaled, k.to(dtype), with_ones(v, dtype)))
-    c = Chunk(*parts, *exponentials(y, M, starts, ends, reverse, dtype))
+    queries, keys, values = (_split(x, chunk_size) for x in (scaled, k.to(dtype), with_ones(v, dtype)))
+    c = Chunk(queries, keys, values, *exponentials(y, M, starts, ends, reverse, dtype))
     between = torch.exp((ends[..., None, :] - starts[..., None]).clamp(max=0).to(dtype))
     between = between * earlier(ends.shape[-1], reverse, q.device, dtype, diagonal=False)
     left = (c.k * c.to_end).mT @ c.v1  # (b, heads, n, dh, dh + 1)

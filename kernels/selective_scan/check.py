@@ -1,5 +1,6 @@
 """The tiny problem by which the compiled scans are checked at their first use; see `..self_check`."""
 
+from collections.abc import Callable
 from types import ModuleType
 
 import torch
@@ -45,5 +46,6 @@ def _problem(N: int, dtype: torch.dtype) -> tuple[list[Tensor], Orders]:
 
 def _definition(tensors: list[Tensor], orders: Orders, dy: Tensor) -> dict[str, Tensor]:
     leaves = [z.double().requires_grad_() for z in tensors]
-    y = selective_scan_reference(*leaves, orders, True, True, torch.float64)
+    definition: Callable[..., Tensor] = selective_scan_reference
+    y = definition(*leaves, orders, True, True, torch.float64)
     return {'y': y.detach(), **dict(zip(NAMES, torch.autograd.grad(y, leaves, dy.double())))}

@@ -40,8 +40,8 @@ def _compiled(kernel, signature):
     all the sources.
     """
     try:
-        sources = (simd, numba_forward, numba_backward)
-        digest = hashlib.sha256(b''.join(Path(module.__file__).read_bytes() for module in sources))
+        sources = [str(module.__file__) for module in (simd, numba_forward, numba_backward)]
+        digest = hashlib.sha256(b''.join(Path(source).read_bytes() for source in sources))
         kernel.__qualname__ = f'{kernel.__name__}_{digest.hexdigest()[:12]}'
         compiled = njit(nogil=True, cache=True)(kernel)
         _compile(compiled, signature)
@@ -173,7 +173,7 @@ def backward(dy: Tensor, carries: Tensor, tensors: Tensors, softplus: bool, merg
     ddt, dA, dB, dC, dD, dbias = (x.new_zeros(shape, dtype=dtype) for shape in shapes)
     dweight = x.new_zeros((b, K, (rank + 7) // 8 * 8, p), dtype=dtype)
     rows = A.new_zeros((K, p, (rank + LANES - 1) // LANES * LANES), dtype=dtype)
-    if rank:
+    if dt_weight is not None:
         rows[:, :d, :rank] = dt_weight.detach()
     grads = Gradients(*(z.numpy() for z in (_per_direction(dx, K), ddt, dA, dB, dC, dD, dbias, dweight)))
     states = carries.detach().numpy()

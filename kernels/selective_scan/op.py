@@ -163,9 +163,9 @@ def scan_transformable(
         _, carries = selective_scan_op(*tensors, index, lengths, softplus, merge, out_dtype, True, backend)
         return _gradients(dy, carries, tensors, index, lengths, softplus, merge, backend)
 
-    def plain(*tensors):
-        with no_autocast(tensors[0]):
-            return selective_scan_blocked(*tensors, orders, softplus, merge, out_dtype)
+    def plain(x, dt, A, B, C, D, dt_bias, dt_weight):
+        with no_autocast(x):
+            return selective_scan_blocked(x, dt, A, B, C, D, dt_bias, dt_weight, orders, softplus, merge, out_dtype)
 
     in_batch = (True, True, False, True, True, False, False, False)  # A, D, dt_bias and dt_weight are parameters
     return Transformable(forward, backward, plain, in_batch)

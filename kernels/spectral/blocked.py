@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ MATMUL_LIMIT = {'dct': 512, 'hartley': 256}
 
 def spectral_filter_blocked(x: Tensor, weight: Tensor, transform: str) -> Tensor:
     """Arguments as those of :func:`.reference.spectral_filter_reference`; in operations that torch differentiates."""
-    forward, inverse = transforms(weight, *weight.shape[1:], transform)
+    forward, inverse = transforms(weight, weight.shape[1], weight.shape[2], transform)
     with no_autocast(x):
         return inverse(forward(x.to(weight.dtype)) * weight.permute(1, 2, 0))
 
@@ -25,9 +26,9 @@ def transforms(like: Tensor, height: int, width: int, transform: str) -> tuple[C
     """(forward, inverse) of the fast path for (B, H, W, C) maps of `like`'s dtype and device."""
     small = like.device.type == 'cpu' and max(height, width) <= MATMUL_LIMIT[transform]
     if small and (like.dtype == torch.float64 or _products_are_float32()):
-        module = reference
+        module: ModuleType = reference
         tables = reference.tables if transformed() else _tables  # a table made inside a transform belongs to it
-        arguments = transform, tables(transform, height, width, like.dtype, like.device)
+        arguments: tuple = transform, tables(transform, height, width, like.dtype, like.device)
     else:
         module, arguments = fft, (transform,)
     return lambda x: module.forward(x, *arguments), lambda x: module.inverse(x, *arguments)

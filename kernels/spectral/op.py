@@ -39,7 +39,7 @@ def spectral_filter_backward_op(grad: Tensor, x: Tensor, weight: Tensor, transfo
     """Gradients of x and weight. With T orthonormal: dx = T' (W * T grad), dW = sum over images of T x * T grad."""
     if x.numel() == 0:
         return torch.zeros_like(x, memory_format=torch.contiguous_format), torch.zeros_like(weight).contiguous()
-    forward, inverse = transforms(weight, *weight.shape[1:], transform)
+    forward, inverse = transforms(weight, weight.shape[1], weight.shape[2], transform)
     with no_autocast(x):
         spectrum = forward(grad.to(weight.dtype))
         dx = inverse(spectrum * weight.permute(1, 2, 0)).to(x.dtype)
