@@ -50,7 +50,8 @@ def mlstm(
     gates and stabilisers float64. Memory is linear in the length.
 
     Args:
-        q, k, v: (b, S, heads, dh), one dtype, any strides.
+        q, k: (b, S, heads, dh), any strides.
+        v: as k, of one dtype with both.
         igate, fgate: (b, S, heads) pre-activations, any floating dtype.
         reverse: run from the last token to the first.
         chunk_size: tokens handled at once; None chooses by size. It changes speed and rounding only (`reference` has

@@ -12,31 +12,28 @@ from torch import Tensor
 
 from ._precision import compute_dtype
 
+Geometry = tuple[int, int, int, int, int, int, int, int]
+
+
+def _geometry(options: dict) -> Geometry:
+    """torchvision's order of what mmcv's operators get as keywords: dH, dW, ... or stride_h, stride_w, ...
+
+    `im2col_step`, a batch split of the compiled operators, and the kernel's size, which the weight has, are not needed.
+    """
+    names = (
+        ('dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW')
+        if 'dH' in options
+        else ('stride_h', 'stride_w', 'pad_h', 'pad_w', 'dilation_h', 'dilation_w')
+    )
+    rows, columns, top, left, down, right = (options[name] for name in names)
+    return rows, columns, top, left, down, right, options['group'], options['deformable_group']
+
 
 def deform_conv_forward(
-    input: Tensor,
-    weight: Tensor,
-    offset: Tensor,
-    output: Tensor,
-    columns: Tensor,
-    ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor, **options: int
 ) -> None:
-    """`columns`, `ones` are scratch space and `im2col_step` a batch split of the compiled operator: not
-    needed here.
-    """
-    geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    output.copy_(_forward(input, weight, offset, None, None, geometry))
+    """`columns` and `ones` are scratch space of the compiled operator."""
+    output.copy_(_forward(input, weight, offset, None, None, _geometry(options)))
 
 
 def deform_conv_backward_input(
@@ -47,21 +44,10 @@ def deform_conv_backward_input(
     gradOffset: Tensor,
     weight: Tensor,
     columns: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **options: int,
 ) -> None:
     """torchvision computes all gradients at once: the weight's waits in `columns` for the call below."""
-    geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    grads = _backward(gradOutput, input, weight, offset, None, None, geometry)
+    grads = _backward(gradOutput, (input, weight, offset, None, None), _geometry(options))
     gradInput.copy_(grads['input'])
     gradOffset.copy_(grads['offset'])
     columns.resize_(weight.shape).copy_(grads['weight'])
@@ -74,24 +60,14 @@ def deform_conv_backward_parameters(
     gradWeight: Tensor,
     columns: Tensor,
     ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
+    *,
     scale: float,
-    im2col_step: int,
+    **options: int,
 ) -> None:
     """Adds `scale` times the weight's gradient to `gradWeight`."""
     if columns.shape != gradWeight.shape:  # neither the input nor the offset wanted a gradient
-        geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
         # the wrapper does not pass the weight, and its own gradient does not depend on it
-        grads = _backward(gradOutput, input, gradWeight, offset, None, None, geometry)
+        grads = _backward(gradOutput, (input, gradWeight, offset, None, None), _geometry(options))
         gradWeight.add_(grads['weight'].to(gradWeight.dtype), alpha=scale)
         return
     gradWeight.add_(columns, alpha=scale)
@@ -107,20 +83,11 @@ def modulated_deform_conv_forward(
     mask: Tensor,
     output: Tensor,
     columns: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
+    *,
     with_bias: bool,
+    **options: int,
 ) -> None:
-    geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
-    output.copy_(_forward(input, weight, offset, mask, bias if with_bias else None, geometry))
+    output.copy_(_forward(input, weight, offset, mask, bias if with_bias else None, _geometry(options)))
 
 
 def modulated_deform_conv_backward(
@@ -131,51 +98,29 @@ def modulated_deform_conv_backward(
     offset: Tensor,
     mask: Tensor,
     columns: Tensor,
-    grad_input: Tensor,
-    grad_weight: Tensor,
-    grad_bias: Tensor,
-    grad_offset: Tensor,
-    grad_mask: Tensor,
-    grad_output: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
+    *gradients: Tensor,
     with_bias: bool,
+    **options: int,
 ) -> None:
-    geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
-    grads = _backward(grad_output, input, weight, offset, mask, bias if with_bias else None, geometry)
-    grad_input.copy_(grads['input'])
-    grad_weight.copy_(grads['weight'])
-    grad_offset.copy_(grads['offset'])
-    grad_mask.copy_(grads['mask'])
-    if with_bias:
-        grad_bias.copy_(grads['bias'])
+    """`gradients`: buffers of those of input, weight, bias, offset and mask, then the output's gradient."""
+    *buffers, grad_output = gradients
+    tensors = (input, weight, offset, mask, bias if with_bias else None)
+    grads = _backward(grad_output, tensors, _geometry(options))
+    for name, buffer in zip(('input', 'weight', 'bias', 'offset', 'mask'), buffers):
+        if with_bias or name != 'bias':
+            buffer.copy_(grads[name])
 
 
 def _forward(
-    input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor | None, geometry: tuple
+    input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor | None, geometry: Geometry
 ) -> Tensor:
     tensors = _prepare(input, weight, offset, mask, bias)
     return torch.ops.torchvision.deform_conv2d(*tensors, *geometry, mask is not None)
 
 
-def _backward(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    offset: Tensor,
-    mask: Tensor | None,
-    bias: Tensor | None,
-    geometry: tuple,
-) -> dict[str, Tensor]:
-    tensors = _prepare(input, weight, offset, mask, bias)
+def _backward(grad: Tensor, of: tuple, geometry: Geometry) -> dict[str, Tensor]:
+    """Gradients of input, weight, offset, mask and bias, of which the last two may be None."""
+    mask, tensors = of[3], _prepare(*of)
     grads = torch.ops.torchvision._deform_conv2d_backward(
         grad.to(tensors[0].dtype).contiguous(), *tensors, *geometry, mask is not None
     )
