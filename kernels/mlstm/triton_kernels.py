@@ -16,8 +16,12 @@ Tensors are (b, S, heads, dim), read where they lie; vectors are float32 (b * he
 count in reading order; a reversed sequence reads token S - 1 - p at p. Tiles are BT tokens by BX or BZ channels.
 """
 
+from typing import Any, NamedTuple
+
 import triton
 import triton.language as tl
+
+from ..triton_groups import groups_written_out, own_names
 
 
 @triton.jit
@@ -42,21 +46,42 @@ def pair_weights(t, M, M_low, u, y, y_low, inside):
     return tl.where((u <= t) & inside, tl.exp(tl.minimum(exponent, 0.0)), 0.0)
 
 
-@triton.jit
+class Tokens(NamedTuple):
+    """A tensor (b, S, heads, dim): its address, and its strides."""
+
+    ptr: Any
+    batch: Any
+    token: Any
+    head: Any
+
+
+@own_names
+class Vectors(NamedTuple):
+    """float32 (b * heads, S) in reading order; the exponents M and y are pairs of them."""
+
+    M_ptr: Any
+    y_exponent_ptr: Any
+    floor_ptr: Any
+    scale_ptr: Any
+    shift_ptr: Any
+    edge_ptr: Any
+    edge_shift_ptr: Any
+
+
+def kernel(function):
+    """`triton.jit` of a kernel with groups of arguments."""
+    return triton.jit(groups_written_out(function))
+
+
+@kernel
 def accumulate_states(
-    x_ptr,
-    z_ptr,
+    x: Tokens,
+    z: Tokens,
     weight_ptr,
     vector_weight_ptr,
     decay_ptr,
     state_ptr,
     vector_ptr,
-    x_batch,
-    x_token,
-    x_head,
-    z_batch,
-    z_token,
-    z_head,
     length,
     dim,
     heads,
@@ -80,8 +105,8 @@ def accumulate_states(
     tile, row = tl.program_id(0) % area, (tl.program_id(0) // area).to(tl.int64)
     dx = (tile // tiles) * BX + tl.arange(0, BX)
     dz = (tile % tiles) * BZ + tl.arange(0, BZ)
-    x_ptr += (row // heads) * x_batch + (row % heads) * x_head
-    z_ptr += (row // heads) * z_batch + (row % heads) * z_head
+    x.ptr += (row // heads) * x.batch + (row % heads) * x.head
+    z.ptr += (row // heads) * z.batch + (row % heads) * z.head
     state = tl.zeros([BX, BZ], tl.float32)
     vector = tl.zeros([BX], tl.float32)
     for i in range(chunks):
@@ -98,44 +123,26 @@ def accumulate_states(
             p = c * CHUNK + t + tl.arange(0, BT)
             inside = p < length
             token = token_of(p, length, REVERSE)
-            x = load_tile(x_ptr, token, x_token, inside, dx, dim).to(tl.float32)
-            z = load_tile(z_ptr, token, z_token, inside, dz, dim)
+            left = load_tile(x.ptr, token, x.token, inside, dx, dim).to(tl.float32)
+            right = load_tile(z.ptr, token, z.token, inside, dz, dim)
             weight = tl.load(weight_ptr + row * length + p, mask=inside, other=0.0)
             own = tl.load(vector_weight_ptr + row * length + p, mask=inside, other=0.0)
-            weighted = tl.trans(x * weight[:, None]).to(DOT)
-            state = tl.dot(weighted, z.to(DOT), state, input_precision=PRECISION)
-            vector += tl.sum(x * own[:, None], 0)
+            weighted = tl.trans(left * weight[:, None]).to(DOT)
+            state = tl.dot(weighted, right.to(DOT), state, input_precision=PRECISION)
+            vector += tl.sum(left * own[:, None], 0)
 
 
-@triton.jit
+@kernel
 def apply_pairs(
-    x_ptr,
-    y_ptr,
-    z_ptr,
-    own_ptr,
+    x: Tokens,
+    y: Tokens,
+    z: Tokens,
+    own: Tokens,
+    vectors: Vectors,
     out_ptr,
     sum_ptr,
-    M_ptr,
-    y_exponent_ptr,
-    scale_ptr,
-    shift_ptr,
-    edge_ptr,
-    edge_shift_ptr,
-    floor_ptr,
     state_ptr,
     vector_ptr,
-    x_batch,
-    x_token,
-    x_head,
-    y_batch,
-    y_token,
-    y_head,
-    z_batch,
-    z_token,
-    z_head,
-    own_batch,
-    own_token,
-    own_head,
     state_x,
     state_z,
     size,
@@ -172,16 +179,16 @@ def apply_pairs(
     token = token_of(p, length, REVERSE)
     dz = column * BZ + tl.arange(0, BZ)
     batch, head = row // heads, row % heads
-    x_ptr += batch * x_batch + head * x_head
-    y_ptr += batch * y_batch + head * y_head
-    z_ptr += batch * z_batch + head * z_head
-    vectors = row * length
+    x.ptr += batch * x.batch + head * x.head
+    y.ptr += batch * y.batch + head * y.head
+    z.ptr += batch * z.batch + head * z.head
+    at_row = row * length
     if READERS:
-        row_exponent_ptr, column_exponent_ptr = M_ptr, y_exponent_ptr
+        row_exponent_ptr, column_exponent_ptr = vectors.M_ptr, vectors.y_exponent_ptr
     else:
-        row_exponent_ptr, column_exponent_ptr = y_exponent_ptr, M_ptr
-    high = tl.load(row_exponent_ptr + vectors + p, mask=inside, other=0.0)
-    low = tl.load(row_exponent_ptr + size + vectors + p, mask=inside, other=0.0)
+        row_exponent_ptr, column_exponent_ptr = vectors.y_exponent_ptr, vectors.M_ptr
+    high = tl.load(row_exponent_ptr + at_row + p, mask=inside, other=0.0)
+    low = tl.load(row_exponent_ptr + size + at_row + p, mask=inside, other=0.0)
 
     out = tl.zeros([BT, BZ], tl.float32)
     normaliser = tl.zeros([BT], tl.float32)
@@ -195,29 +202,29 @@ def apply_pairs(
         products = tl.zeros([BT, BT], tl.float32)
         for d in range(0, dim, BX):
             dx = d + tl.arange(0, BX)
-            x = load_tile(x_ptr, token, x_token, inside, dx, dim)
-            y = load_tile(y_ptr, partner_token, y_token, there, dx, dim)
-            products = tl.dot(x.to(DOT), tl.trans(y.to(DOT)), products, input_precision=PRECISION)
-        other_high = tl.load(column_exponent_ptr + vectors + partner, mask=there, other=0.0)
-        other_low = tl.load(column_exponent_ptr + size + vectors + partner, mask=there, other=0.0)
+            left = load_tile(x.ptr, token, x.token, inside, dx, dim)
+            right = load_tile(y.ptr, partner_token, y.token, there, dx, dim)
+            products = tl.dot(left.to(DOT), tl.trans(right.to(DOT)), products, input_precision=PRECISION)
+        other_high = tl.load(column_exponent_ptr + at_row + partner, mask=there, other=0.0)
+        other_low = tl.load(column_exponent_ptr + size + at_row + partner, mask=there, other=0.0)
         if READERS:
             weights = pair_weights(
                 p[:, None], high[:, None], low[:, None],
                 partner[None, :], other_high[None, :], other_low[None, :], there[None, :],
             )  # fmt: skip
             if KIND == 'shifted':
-                a = tl.load(scale_ptr + vectors + p, mask=inside, other=0.0)
-                b = tl.load(shift_ptr + vectors + p, mask=inside, other=0.0)
+                a = tl.load(vectors.scale_ptr + at_row + p, mask=inside, other=0.0)
+                b = tl.load(vectors.shift_ptr + at_row + p, mask=inside, other=0.0)
                 products = products * a[:, None] + b[:, None]
         else:
             weights = pair_weights(
                 partner[None, :], other_high[None, :], other_low[None, :],
                 p[:, None], high[:, None], low[:, None], there[None, :],
             )  # fmt: skip
-            a = tl.load(scale_ptr + vectors + partner, mask=there, other=0.0)
+            a = tl.load(vectors.scale_ptr + at_row + partner, mask=there, other=0.0)
             products = products * a[None, :]
             if KIND == 'shifted':
-                b = tl.load(shift_ptr + vectors + partner, mask=there, other=0.0)
+                b = tl.load(vectors.shift_ptr + at_row + partner, mask=there, other=0.0)
                 products += b[None, :]
         products = products * weights * root
         if KIND == 'output':
@@ -226,40 +233,40 @@ def apply_pairs(
             same = p[:, None] == partner[None, :]
             itself += tl.sum(tl.where(same, products, 0.0), 1)
             products = tl.where(same, 0.0, products)
-        z = load_tile(z_ptr, partner_token, z_token, there, dz, dim)
-        out = tl.dot(products.to(DOT), z.to(DOT), out, input_precision=PRECISION)
+        values = load_tile(z.ptr, partner_token, z.token, there, dz, dim)
+        out = tl.dot(products.to(DOT), values.to(DOT), out, input_precision=PRECISION)
 
     has_state = c > 0 if READERS else c < chunks - 1
     if has_state:
-        edge = tl.load(edge_ptr + vectors + p, mask=inside, other=0.0)
+        edge = tl.load(vectors.edge_ptr + at_row + p, mask=inside, other=0.0)
         at = row * chunks + c
         for d in range(0, dim, BX):
             dx = d + tl.arange(0, BX)
-            x = load_tile(x_ptr, token, x_token, inside, dx, dim).to(tl.float32) * edge[:, None]
+            left = load_tile(x.ptr, token, x.token, inside, dx, dim).to(tl.float32) * edge[:, None]
             offsets = at * dim * dim + dx[:, None] * state_x + dz[None, :] * state_z
             state = tl.load(state_ptr + offsets, mask=(dx < dim)[:, None] & (dz < dim)[None, :], other=0.0)
-            out = tl.dot(x.to(DOT), state.to(DOT), out, input_precision=PRECISION)
+            out = tl.dot(left.to(DOT), state.to(DOT), out, input_precision=PRECISION)
             if KIND == 'output':
                 vector = tl.load(vector_ptr + at * dim + dx, mask=dx < dim, other=0.0)
-                normaliser += tl.sum(x * vector[None, :], 1)
+                normaliser += tl.sum(left * vector[None, :], 1)
         if KIND == 'shifted':
             vector = tl.load(vector_ptr + at * dim + dz, mask=dz < dim, other=0.0)
-            edge_shift = tl.load(edge_shift_ptr + vectors + p, mask=inside, other=0.0)
+            edge_shift = tl.load(vectors.edge_shift_ptr + at_row + p, mask=inside, other=0.0)
             out += edge_shift[:, None] * vector[None, :]
 
     if KIND == 'output':
-        floor = tl.load(floor_ptr + vectors + p, mask=inside, other=1.0)
+        floor = tl.load(vectors.floor_ptr + at_row + p, mask=inside, other=1.0)
         out = out / (tl.maximum(tl.abs(normaliser), floor) + eps)[:, None]
         if column == 0:
-            tl.store(sum_ptr + vectors + p, normaliser, mask=inside)
+            tl.store(sum_ptr + at_row + p, normaliser, mask=inside)
     if KIND == 'shifted':
-        own_ptr += batch * own_batch + head * own_head
-        own = load_tile(own_ptr, token, own_token, inside, dz, dim).to(tl.float32)
+        own.ptr += batch * own.batch + head * own.head
+        compared = load_tile(own.ptr, token, own.token, inside, dz, dim).to(tl.float32)
         sums = (row * columns + column) * length
-        tl.store(sum_ptr + sums + p, tl.sum(own * out, 1), mask=inside)
-        z = load_tile(z_ptr, token, z_token, inside, dz, dim).to(tl.float32) * itself[:, None]
-        out += z
+        tl.store(sum_ptr + sums + p, tl.sum(compared * out, 1), mask=inside)
+        values = load_tile(z.ptr, token, z.token, inside, dz, dim).to(tl.float32) * itself[:, None]
+        out += values
         sums += columns.to(tl.int64) * size
-        tl.store(sum_ptr + sums + p, tl.sum(own * z, 1), mask=inside)
+        tl.store(sum_ptr + sums + p, tl.sum(compared * values, 1), mask=inside)
     out_ptr += ((batch * length + token) * heads + head)[:, None] * dim + dz[None, :]
     tl.store(out_ptr, out.to(out_ptr.dtype.element_ty), mask=inside[:, None] & (dz < dim)[None, :])

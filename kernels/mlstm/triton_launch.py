@@ -11,7 +11,7 @@ from ..backend import on_its_device
 from ..precision import widened
 from .gates import Gates, denominator, denominator_gradients
 from .reference import NEVER
-from .triton_kernels import accumulate_states, apply_pairs
+from .triton_kernels import Tokens, Vectors, accumulate_states, apply_pairs
 
 INTERPRETED = not isinstance(apply_pairs, triton.JITFunction)
 
@@ -59,6 +59,27 @@ def dot_options(dtype: torch.dtype) -> dict:
     return dict(DOT=tl.float32, PRECISION='tf32' if dtype == torch.float16 else 'ieee')
 
 
+class State(NamedTuple):
+    """States of the chunks, (b * heads, chunks, dim, dim), their normalisers, and whether they are read transposed."""
+
+    matrix: Tensor
+    vector: Tensor
+    transposed: bool
+
+
+class Factors(NamedTuple):
+    """Vectors (b, heads, S) in reading order, by which products are scaled and shifted; see `apply_pairs`."""
+
+    scale: Tensor
+    shift: Tensor
+    edge: Tensor
+    edge_shift: Tensor
+
+
+def _tokens(tensor: Tensor) -> Tokens:
+    return Tokens(tensor, *tensor.stride()[:3])
+
+
 class _Call:
     """One call's sizes and exponents; vectors are (b, heads, S) in reading order."""
 
@@ -95,28 +116,28 @@ class _Call:
         vector = x.new_empty(rows, self.chunks, self.dim, dtype=torch.float32)
         grid = rows * triton.cdiv(self.dim, tiles.BX) * triton.cdiv(self.dim, tiles.BZ)
         accumulate_states[(grid,)](
-            x, z, weight, vector_weight, self.decay, state, vector,
-            *x.stride()[:3], *z.stride()[:3], self.length, self.dim, self.heads, self.chunks,
+            *_tokens(x), *_tokens(z), weight, vector_weight, self.decay, state, vector,
+            self.length, self.dim, self.heads, self.chunks,
             CHUNK=self.chunk, FROM_END=from_end, REVERSE=self.reverse, **dot_options(self.dtype),
             BT=min(tiles.BT, self.chunk), BX=tiles.BX, BZ=tiles.BZ, num_warps=tiles.warps,
         )  # fmt: skip
         return state, vector
 
     def pairs(
-        self, kind: str, x, y, z, own,
-        *, readers: bool, state, vector, transposed: bool, edge, edge_shift, scale, shift, eps=0.0,
+        self, kind: str, xyz: tuple[Tensor, Tensor, Tensor], own: Tensor, state: State, factors: Factors, readers: bool,
+        eps: float = 0.0,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """The kernel's output (b, S, heads, dim) and, by kind, normaliser (1, b, heads, S) or sums of `own` (2, ..)."""
         tiles = pair_tiles(self.dim, self.dtype)
         BT, columns = min(tiles.BT, self.chunk), triton.cdiv(self.dim, tiles.BZ)
         rows = self.batch * self.heads
-        out = x.new_empty(self.batch, self.length, self.heads, self.dim)
+        out = own.new_empty(self.batch, self.length, self.heads, self.dim)
         planes = (2, rows, columns) if kind == 'shifted' else (1, rows, 1)
         sums = self.floor.new_empty(*planes, self.length)
-        state_strides = (1, self.dim) if transposed else (self.dim, 1)
+        state_strides = (1, self.dim) if state.transposed else (self.dim, 1)
         apply_pairs[(rows * columns * triton.cdiv(self.length, BT),)](
-            x, y, z, own, out, sums, self.M, self.y, scale, shift, edge, edge_shift, self.floor, state, vector,
-            *x.stride()[:3], *y.stride()[:3], *z.stride()[:3], *own.stride()[:3], *state_strides,
+            *(field for tensor in (*xyz, own) for field in _tokens(tensor)),
+            *Vectors(self.M, self.y, self.floor, *factors), out, sums, state.matrix, state.vector, *state_strides,
             rows * self.length, self.length, self.dim, self.heads, self.chunks, self.root, eps,
             CHUNK=self.chunk, READERS=readers, KIND=kind, REVERSE=self.reverse, **dot_options(self.dtype),
             BT=BT, BX=tiles.BX, BZ=tiles.BZ, num_warps=tiles.warps,
@@ -133,10 +154,8 @@ def forward(
     call = _Call(q, gates, reverse, chunk_size)
     state, vector = call.states(k, v, call.to_end, call.to_end, from_end=False)
     edge = call.from_start * call.root
-    h, normaliser = call.pairs(
-        'output', q, k, v, q, readers=True, state=state, vector=vector, transposed=False,
-        edge=edge, edge_shift=edge, scale=edge, shift=edge, eps=eps,
-    )  # fmt: skip
+    factors = Factors(edge, edge, edge, edge)  # only that of the edge is read
+    h, normaliser = call.pairs('output', (q, k, v), q, State(state, vector, False), factors, readers=True, eps=eps)
     return h, call.write(normaliser[0])
 
 
@@ -155,14 +174,11 @@ def backward(
 
     state, vector = call.states(k, v, call.to_end, call.to_end, from_end=False)
     d_state, d_vector = call.states(q, dh, entering * scale, entering * shift, from_end=True)
-    left, edge = dict(scale=scale, shift=shift), call.to_end
-    dq, q_dq = call.pairs(
-        'shifted', dh, v, k, q, readers=True, state=state, vector=vector, transposed=True,
-        edge=entering * scale, edge_shift=entering * shift, **left,
-    )  # fmt: skip
-    after = dict(readers=False, state=d_state, vector=d_vector, edge=edge, edge_shift=edge, **left)
-    dk, k_dk = call.pairs('shifted', v, dh, q, k, transposed=True, **after)
-    dv, _ = call.pairs('plain', k, q, dh, k, transposed=False, **after)
+    factors = Factors(scale, shift, entering * scale, entering * shift)
+    dq, q_dq = call.pairs('shifted', (dh, v, k), q, State(state, vector, True), factors, readers=True)
+    factors = factors._replace(edge=call.to_end, edge_shift=call.to_end)
+    dk, k_dk = call.pairs('shifted', (v, dh, q), k, State(d_state, d_vector, True), factors, readers=False)
+    dv, _ = call.pairs('plain', (k, q, dh), k, State(d_state, d_vector, False), factors, readers=False)
 
     crossing = torch.einsum('rcij,rcij->rc', state[:, 1:], d_state[:, :-1])
     crossing = crossing + torch.einsum('rci,rci->rc', vector[:, 1:], d_vector[:, :-1])

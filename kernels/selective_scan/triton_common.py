@@ -4,8 +4,12 @@ A tile holds one step of BS chunks, BD channels of each: [BS, BD]. What has a va
 being N rounded up to a power of two; where N is 1 it is [BS, BD] too, and no reduction over states exists.
 """
 
+from typing import Any, NamedTuple
+
 import triton
 import triton.language as tl
+
+from ..triton_groups import groups_written_out, own_names
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
@@ -17,9 +21,50 @@ ANY_VALUE = (
 
 
 def kernel(function):
-    """`triton.jit` that compiles once for all values of ANY_VALUE."""
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    return triton.jit(function, do_not_specialize=[name for name in names if name in ANY_VALUE])
+    """`triton.jit` of a kernel with groups of arguments, that compiles once for all values of ANY_VALUE."""
+    flat = groups_written_out(function)
+    names = flat.__code__.co_varnames[: flat.__code__.co_argcount]
+    return triton.jit(flat, do_not_specialize=[name for name in names if name in ANY_VALUE])
+
+
+class Given(NamedTuple):
+    """The parameters of the directions, contiguous and (K, ...); something to point at where one is absent."""
+
+    A: Any  # (K, d, N)
+    D: Any  # (K, d)
+    bias: Any  # (K, d)
+    weight: Any  # (K, d, R)
+
+
+class Table(NamedTuple):
+    """The scan orders: their address, and the stride of the direction."""
+
+    ptr: Any
+    k: Any
+
+
+@own_names
+class Sizes(NamedTuple):
+    """Channels, rank, directions; steps of an order, and the chunks that they make."""
+
+    d: Any
+    R: Any
+    K: Any
+    num_steps: Any
+    num_chunks: Any
+
+
+@own_names
+class Form(NamedTuple):
+    """What a call has compiled: states, and as a power of two; steps of a chunk; the rank as loaded, 0 for none; ..."""
+
+    N: tl.constexpr
+    NP: tl.constexpr
+    T: tl.constexpr
+    BR: tl.constexpr
+    HAS_BIAS: tl.constexpr
+    SOFTPLUS: tl.constexpr
+    PRECISION: tl.constexpr
 
 
 @triton.jit

@@ -8,8 +8,13 @@ chunk, from those states, to give the outputs.
 
 import triton.language as tl
 
+from ..triton_groups import Rows
 from .triton_common import (
     LOG2E,
+    Form,
+    Given,
+    Sizes,
+    Table,
     affine_before,
     chunk_state_offsets,
     kernel,
@@ -28,21 +33,38 @@ from .triton_common import (
 
 @kernel
 def sweep(
-    x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, weight_ptr, index_ptr,
+    x: Rows,
+    dt: Rows,
+    B: Rows,
+    C: Rows,
+    y: Rows,  # outputs (else)
+    given: Given,
+    index: Table,
     states_ptr,  # (b, K, num_chunks, N, d) float32: final states out (SUMMARY), entering states in (else)
     deltas_ptr,  # (b, K, num_chunks, d) float32: sum of delta out (SUMMARY)
-    y_ptr,  # outputs, by token (else)
-    index_k, x_b, x_l, x_k, dt_b, dt_l, dt_k, B_b, B_l, B_k, C_b, C_l, C_k, y_b, y_l, y_k,
-    d, R, K, first, directions, num_steps, num_chunks,
-    N: tl.constexpr, NP: tl.constexpr, T: tl.constexpr, BS: tl.constexpr, BD: tl.constexpr, BR: tl.constexpr,
-    HAS_D: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, PRECISION: tl.constexpr,
-    SUMMARY: tl.constexpr, ACCUMULATE: tl.constexpr,
-):  # fmt: skip
+    first,
+    directions,
+    sizes: Sizes,
+    form: Form,
+    BS: tl.constexpr,
+    BD: tl.constexpr,
+    HAS_D: tl.constexpr,
+    SUMMARY: tl.constexpr,
+    ACCUMULATE: tl.constexpr,
+):
     """One program: BS chunks, BD channels, one batch element, one of `directions` directions from `first` on.
 
     ACCUMULATE: add to y (float32) instead of writing it; nobody else may be
     adding to the same tokens, that is, one direction a launch.
     """
+    d, R, K = sizes.d, sizes.R, sizes.K
+    num_steps, num_chunks = sizes.num_steps, sizes.num_chunks
+    N: tl.constexpr = form.N
+    NP: tl.constexpr = form.NP
+    T: tl.constexpr = form.T
+    BR: tl.constexpr = form.BR
+    SOFTPLUS: tl.constexpr = form.SOFTPLUS
+    PRECISION: tl.constexpr = form.PRECISION
     blocks_d = tl.cdiv(d, BD)
     blocks_s = tl.cdiv(num_chunks, BS)
     pid = tl.program_id(0)
@@ -51,19 +73,19 @@ def sweep(
     batch = (pid // (blocks_d * blocks_s) // directions).to(tl.int64)
     k = (first + pid // (blocks_d * blocks_s) % directions).to(tl.int64)
 
-    x_ptr += batch * x_b + k * x_k
-    dt_ptr += batch * dt_b + k * dt_k
-    B_ptr += batch * B_b + k * B_k
-    C_ptr += batch * C_b + k * C_k
-    y_ptr += batch * y_b + k * y_k
-    index_ptr += k * index_k
+    x.ptr += batch * x.b + k * x.k
+    dt.ptr += batch * dt.b + k * dt.k
+    B.ptr += batch * B.b + k * B.k
+    C.ptr += batch * C.b + k * C.k
+    y.ptr += batch * y.b + k * y.k
+    index.ptr += k * index.k
     states_ptr += (batch * K + k) * num_chunks * N * d
     inside = c < d
 
-    decay = load_decay(A_ptr + k * d * N, c, d, N, NP)
-    bias = load_vector(bias_ptr + k * d, c, d, HAS_BIAS)
-    skip = load_vector(D_ptr + k * d, c, d, HAS_D)
-    weight = load_expansion(weight_ptr + k * d * R, c, d, R, BR) if BR > 0 else 0.0
+    decay = load_decay(given.A + k * d * N, c, d, N, NP)
+    bias = load_vector(given.bias + k * d, c, d, form.HAS_BIAS)
+    skip = load_vector(given.D + k * d, c, d, HAS_D)
+    weight = load_expansion(given.weight + k * d * R, c, d, R, BR) if BR > 0 else 0.0
     state_at, state_in = chunk_state_offsets(chunks, c, num_chunks, d, N, NP)
     if SUMMARY:
         h = tl.zeros(state_at.shape, tl.float32)
@@ -72,20 +94,20 @@ def sweep(
     delta_sum = tl.zeros([BS, BD], tl.float32)
 
     for t in range(T):
-        rows = token_rows(index_ptr, chunks * T + t, num_steps)
-        u = load_rows(x_ptr, rows, x_l, c, inside)
-        delta = step_size(raw_steps(dt_ptr, rows, dt_l, weight, bias, c, d, R, BR, PRECISION), SOFTPLUS)
-        b = load_states(B_ptr, rows, B_l, N, NP)
+        rows = token_rows(index.ptr, chunks * T + t, num_steps)
+        u = load_rows(x.ptr, rows, x.l, c, inside)
+        delta = step_size(raw_steps(dt.ptr, rows, dt.l, weight, bias, c, d, R, BR, PRECISION), SOFTPLUS)
+        b = load_states(B.ptr, rows, B.l, N, NP)
         h = tl.exp2(lift(delta, N) * decay) * h + lift(delta * u, N) * b
         if SUMMARY:
             delta_sum += delta
         else:
-            y = sum_states(h * load_states(C_ptr, rows, C_l, N, NP), N) + skip[None, :] * u
-            at = y_ptr + rows[:, None] * y_l + c[None, :]
+            out = sum_states(h * load_states(C.ptr, rows, C.l, N, NP), N) + skip[None, :] * u
+            at = y.ptr + rows[:, None] * y.l + c[None, :]
             valid = (rows >= 0)[:, None] & inside[None, :]
             if ACCUMULATE:
-                y += tl.load(at, mask=valid, other=0.0)
-            tl.store(at, y, mask=valid)
+                out += tl.load(at, mask=valid, other=0.0)
+            tl.store(at, out, mask=valid)
 
     if SUMMARY:
         tl.store(states_ptr + state_at, h, mask=state_in)

@@ -8,8 +8,10 @@ import triton
 from torch import Tensor
 
 from ..backend import on_its_device
+from ..triton_groups import Rows
 from .tensors import Tensors
-from .triton_backward import gradient_sweep, gradients
+from .triton_backward import Gradients, gradient_sweep, gradients
+from .triton_common import Form, Given, Sizes, Table
 from .triton_forward import carry, sweep
 
 
@@ -55,10 +57,10 @@ def _float32(tensor: Tensor | None, like: Tensor) -> Tensor:
     return like if tensor is None else tensor.detach().to(torch.float32).contiguous()
 
 
-def _strides(tensor: Tensor) -> tuple[int, int, int]:
-    """Strides of batch, token and direction; x and y shared by the directions have none for them."""
+def _rows(tensor: Tensor) -> Rows:
+    """For a kernel; x and y shared by the directions have no stride for them."""
     batch, token, *direction, _ = tensor.stride()
-    return batch, token, direction[0] if direction else 0
+    return Rows(tensor, batch, token, direction[0] if direction else 0)
 
 
 class _Scan:
@@ -70,14 +72,16 @@ class _Scan:
         self.steps = index.shape[1]
         self.num_chunks = -(-self.steps // CHUNK)
         self.x, self.dt, self.B, self.C = _row(x), _row(dt), _row(B), _row(C)
-        self.index = _row(index)
-        self.A = _float32(A, x)
-        self.D, self.bias, self.weight = (_float32(z, self.A) for z in (D, dt_bias, dt_weight))
-        rank = dt.shape[-1] if dt_weight is not None else 0
-        self.rank = rank
-        self.constants = dict(
+        self.A, index = _float32(A, x), _row(index)
+        self.given = Given(self.A, *(_float32(z, self.A) for z in (D, dt_bias, dt_weight)))
+        self.index = Table(index, index.stride(0))
+        self.rank = dt.shape[-1] if dt_weight is not None else 0
+        self.sizes = Sizes(self.d, self.rank, self.K, self.steps, self.num_chunks)
+        self.form = Form(
             N=self.N,
-            BR=max(16, triton.next_power_of_2(rank)) if rank else 0,
+            NP=self.np,
+            T=CHUNK,
+            BR=max(16, triton.next_power_of_2(self.rank)) if self.rank else 0,
             HAS_BIAS=dt_bias is not None,
             SOFTPLUS=softplus,
             # matrix instructions spread a 16 x 16 tile over a few warps, and the states' tiles then spill
@@ -105,15 +109,13 @@ class _Scan:
         """Chunk summaries where y is None, else outputs."""
         tile = self.tile('sweep')
         summary = y is None
-        y = self.A if summary else y
         grid = self.b * directions * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
         sweep[(grid,)](
-            self.x, self.dt, self.A, self.B, self.C, self.D, self.bias, self.weight, self.index, states, deltas, y,
-            self.index.stride(0), *_strides(self.x), *_strides(self.dt), *_strides(self.B), *_strides(self.C),
-            *((0, 0, 0) if summary else _strides(y)),
-            self.d, self.rank, self.K, first, directions, self.steps, self.num_chunks,
-            NP=self.np, T=CHUNK, BS=tile.rows, BD=tile.channels, **self.constants, HAS_D=self.has_D and not summary,
-            SUMMARY=summary, ACCUMULATE=accumulate, num_warps=tile.warps, num_stages=tile.stages,
+            *_rows(self.x), *_rows(self.dt), *_rows(self.B), *_rows(self.C),
+            *(Rows(self.A, 0, 0, 0) if summary else _rows(y)),
+            *self.given, *self.index, states, deltas, first, directions, *self.sizes, *self.form,
+            BS=tile.rows, BD=tile.channels, HAS_D=self.has_D and not summary, SUMMARY=summary, ACCUMULATE=accumulate,
+            num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
 
     def run_carry(self, states, deltas, reverse: bool) -> None:
@@ -129,11 +131,8 @@ class _Scan:
         tile = self.tile('sweep')
         grid = self.b * self.K * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
         gradient_sweep[(grid,)](
-            self.dt, self.A, self.C, self.bias, self.weight, self.index, dy, grads, deltas,
-            self.index.stride(0), *_strides(self.dt), *_strides(self.C), *_strides(dy),
-            self.d, self.rank, self.K, self.steps, self.num_chunks,
-            NP=self.np, T=CHUNK, BS=tile.rows, BD=tile.channels, **self.constants,
-            num_warps=tile.warps, num_stages=tile.stages,
+            *_rows(self.dt), *_rows(self.C), *_rows(dy), *self.given, *self.index, grads, deltas,
+            *self.sizes, *self.form, BS=tile.rows, BD=tile.channels, num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
 
     def run_gradients(
@@ -142,12 +141,11 @@ class _Scan:
         grid = self.b * directions * parts * -(-self.d // tile.channels)
         history = grads.new_empty(grid, CHUNK, self.np, tile.rows, tile.channels)
         gradients[(grid,)](
-            self.x, self.dt, self.A, self.B, self.C, self.D, self.bias, self.weight, self.index, dy, states, grads,
-            history, *outputs, self.index.stride(0), *_strides(self.x), *_strides(self.dt), *_strides(self.B),
-            *_strides(self.C), *_strides(dy), *_strides(outputs[0]), 0 if atomic else self.b * self.L,
-            self.L, self.d, self.rank, self.K, first, directions, self.steps, self.num_chunks, parts, blocks,
-            NP=self.np, T=CHUNK, BS=tile.rows, BD=tile.channels, **self.constants, HAS_D=self.has_D,
-            ACCUMULATE=accumulate, ATOMIC=atomic, num_warps=tile.warps, num_stages=tile.stages,
+            *_rows(self.x), *_rows(self.dt), *_rows(self.B), *_rows(self.C), *_rows(dy), *_rows(outputs[0]),
+            *self.given, *self.index, states, grads, history, *Gradients(*outputs[1:]),
+            0 if atomic else self.b * self.L, self.L, first, directions, parts, blocks, *self.sizes, *self.form,
+            BS=tile.rows, BD=tile.channels, HAS_D=self.has_D, ACCUMULATE=accumulate, ATOMIC=atomic,
+            num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
 
 
