@@ -33,7 +33,7 @@ def carries_shape(b, d, K, N, S) -> tuple:
     return (b, K, (S + CHUNK - 1) // CHUNK, N, d)
 
 
-# Tiles by kernel and by the most states they serve. The first one runs; tools/gpu_session.py times the others.
+# Tiles by kernel and by the most states they serve. The first one runs; benchmarks/gpu.py times the others.
 # `carry` has rows of chunks, never more than there are.
 TILES = {
     ('sweep', 1): [Tile(32, 32, 2), Tile(32, 32, 4), Tile(32, 32, 2, 3)],

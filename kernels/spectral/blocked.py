@@ -11,7 +11,7 @@ from ..backend import no_autocast
 from ..derivatives import transformed
 from . import fft, reference
 
-# Longest side of a CPU map up to which matrix products beat the FFT (tools/benchmark_spectral.py).
+# Longest side of a CPU map up to which matrix products beat the FFT (benchmarks/spectral.py).
 MATMUL_LIMIT = {'dct': 512, 'hartley': 256}
 
 

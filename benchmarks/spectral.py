@@ -1,15 +1,16 @@
 """Time the spectral filter by matrix products and by FFT on this machine, both checked against float64 first.
 
-python tools/benchmark_spectral.py [--device cuda] [--threads 1]
+python -m benchmarks.spectral [--device cuda] [--threads 1]
 """
 
 import argparse
-import time
 
 import torch
 
+from benchmarks.measure import timed
 from mmvssm.kernels import resize_spectral_weight, spectral_filter
-from mmvssm.kernels.spectral import op
+from mmvssm.kernels.spectral import blocked
+from mmvssm.testing import relative_rms
 
 SHAPES = [  # (batch, height, width, channels, native size): stages 1 and 2 of Heracles-S, and larger and prime maps
     (8, 56, 56, 32, 56),
@@ -22,19 +23,6 @@ SHAPES = [  # (batch, height, width, channels, native size): stages 1 and 2 of H
     (1, 384, 384, 32, 56),
     (1, 512, 512, 32, 56),
 ]
-REPEATS = 3
-
-
-def milliseconds(call) -> float:
-    """Median of a few calls after one that warms up."""
-    times = []
-    for _ in range(REPEATS + 1):
-        start = time.perf_counter()
-        call()
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        times.append((time.perf_counter() - start) * 1e3)
-    return sorted(times[1:])[REPEATS // 2]
 
 
 def measure(shape, transform: str, device: str) -> list[float]:
@@ -52,13 +40,13 @@ def measure(shape, transform: str, device: str) -> list[float]:
 
     out = []
     for limit in (10**6, 0):
-        op.MATMUL_LIMIT[transform] = limit
-        error = (run(False) - exact).square().mean().sqrt() / exact.square().mean().sqrt()
+        blocked.MATMUL_LIMIT[transform] = limit
+        error = relative_rms(run(False), exact)
         if not error < 1e-6:
             raise SystemExit(f'{transform} {shape}: error {error:.1e}, no time is printed')
-        out += [milliseconds(lambda: run(False)), milliseconds(lambda: run(True))]
+        out += [timed(lambda: run(False), device), timed(lambda: run(True), device)]
     small = torch.randn(channels, native, native, device=device)
-    return [*out, milliseconds(lambda: resize_spectral_weight(small, (height, width), transform))]
+    return [*out, timed(lambda: resize_spectral_weight(small, (height, width, device), transform))]
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Time the scan kernels of every backend side by side; a result that is not right is not timed.
 
-python tools/benchmark_kernels.py [--shapes core,vmamba_t_512] [--device cuda] [--threads 2] [--json F] [--plot F.png]
+    python -m benchmarks.run [--shapes core,vmamba_t_512] [--device cuda] [--threads 2] [--json F] [--plot F.png]
 
 `loop` is the scan as the published references write it: one step at a time over (batch, channels, length, states)
 tensors, after copying the map along each order, but with a backward pass linear in the length; mLSTM's is its
@@ -8,77 +8,24 @@ recurrence. Peers (mamba_ssm, mlstm_kernels, fla) are timed where they import, o
 """
 
 import argparse
-import ctypes
 import json
 import platform
-import re
-import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from gpu_session import LIMITS, NAMES, mamba_ssm_scan, peers_of_mlstm
 
-from mmvssm import create_model, scans
-from mmvssm.backbones import _layers
-from mmvssm.kernels import mlstm, selective_scan, use_backend
-
-LOCAL = ('h', 'v_flip', 'w2', 'w7')
-SHAPES = {  # batch, height, width, channels, states, dt rank (None: expanded), orders
-    'core_n16': (1, 64, 64, 384, 16, None, ('h',)),
-    'core_n1': (1, 64, 64, 384, 1, None, ('h',)),
-    'cross_n16': (1, 64, 64, 384, 16, 24, scans.CROSS_SCAN),
-    'cross_n1': (1, 64, 64, 384, 1, 24, scans.CROSS_SCAN),
-    **{
-        f'{model}_{size}_stage{i + 1}': (2, H >> i, W >> i, width << i, N, (96 << i) // 16, orders)
-        for model, width, N, orders in (('vmamba_t', 96, 1, scans.CROSS_SCAN), ('localvmamba_t', 192, 16, LOCAL))
-        for size, H, W in (('224', 56, 56), ('512', 128, 128), ('800x1280', 200, 320))
-        for i in range(4)
-    },
-}
-MODELS = {'model_vmamba_t_512': ('vmamba_tiny_s1l8', 512), 'model_localvmamba_t_512': ('localvmamba_tiny', 512)}
-VIL = {'vil_t_800x1280': (1, 4000, 4, 96), 'vil_s_800x1280': (1, 4000, 4, 192)}  # batch, tokens, heads, head width
-LOOP_LIMIT = 1 << 27  # elements of the loop's largest tensor; above, it is left out
-
-
-def loop(x, dt, A, B, C, D, dt_bias, dt_weight, orders, merge=True):
-    """The published reference, einsum by einsum, on K copies of the map; groups of B and C are repeated as there."""
-    K, d, N = A.shape
-    delta = scans.read_each(dt, orders)
-    delta = delta if dt_weight is None else delta @ dt_weight.mT
-    # the references keep u and delta as (b, K d, L), B and C as (b, K, N, L), each contiguous
-    u, delta = (z.transpose(2, 3).contiguous().flatten(1, 2) for z in (scans.read(x, orders), delta))
-    delta = F.softplus(delta + dt_bias.reshape(-1, 1))
-    B, C = (scans.read_each(z, orders).transpose(2, 3).contiguous() for z in (B, C))
-    B, C = (z[:, 0] if K == 1 else z.repeat_interleave(d, 1) for z in (B, C))
-    to_inflow, to_y = ('bdl,bnl,bdl->bdln', 'bdn,bn->bd') if K == 1 else ('bdl,bdnl,bdl->bdln', 'bdn,bdn->bd')
-    decay = torch.exp(torch.einsum('bdl,dn->bdln', delta, A.flatten(0, 1)))
-    inflow = torch.einsum(to_inflow, delta, B, u)
-    h, ys = x.new_zeros(x.shape[0], K * d, N), []
-    # the references index decay[:, :, t], whose gradient is a whole tensor of zeros for each step: minutes at 4,096
-    for decay_t, inflow_t, C_t in zip(decay.unbind(2), inflow.unbind(2), C.unbind(-1)):
-        h = decay_t * h + inflow_t
-        ys.append(torch.einsum(to_y, h, C_t))
-    y = (torch.stack(ys, dim=2) + u * D.reshape(-1, 1)).unflatten(1, (K, d)).transpose(2, 3)
-    return scans.merge(y, orders) if merge else scans.write(y, orders).transpose(1, 2)
-
-
-def inputs(shape, device, dtype):
-    b, H, W, d, N, rank, names = shape
-    torch.manual_seed(0)
-    L, K = H * W, len(names)
-    projected = torch.randn(b, L, K, (rank or d) + 2 * N)
-    low, B, C = projected.split([rank or d, N, N], dim=-1)
-    A = -torch.arange(1.0, N + 1).expand(K, d, N).contiguous()
-    weight = torch.randn(K, d, rank) * rank**-0.5 if rank else None
-    tensors = [torch.randn(b, L, d).to(dtype), low.to(dtype), A, B.to(dtype), C.to(dtype), torch.ones(K, d)]
-    tensors += [torch.randn(K, d) - 4, weight]
-    return [None if z is None else z.to(device) for z in tensors], scans.orders(names, H, W, device)
+from benchmarks import peers
+from benchmarks.cases import LOOP_LIMIT, MODELS, NAMES, SHAPES, VIL, inputs
+from benchmarks.measure import peak_mib, timed
+from mmvssm import create_model
+from mmvssm.kernels import mlstm, register, selective_scan, use_backend
+from mmvssm.testing import LIMITS, relative_rms
 
 
 def wrong(run, tensors, orders, dtype) -> str:
-    """What misses the bounds of DESIGN section 8 on the first channels, which do not depend on the others."""
+    """What misses the limits on the first channels, which do not depend on the others."""
     few = min(4, tensors[0].shape[-1])
     leaves = [None if z is None else z.detach().clone().requires_grad_() for z in tensors]
     y = run(*leaves, orders)
@@ -94,50 +41,9 @@ def wrong(run, tensors, orders, dtype) -> str:
     cut = {n: grads[n][..., :few] if n == 'x' else grads[n][:, :few] for n in names}
     forward, gradient = LIMITS[dtype]
 
-    def error(got, want):
-        return ((got.double() - want).norm() / want.norm()).item()
-
-    errors = {'y': (error(y[..., :few], exact), forward)}
-    errors |= {n: (error(cut[n], w), gradient) for n, w in zip(names, wanted)}
+    errors = {'y': (relative_rms(y[..., :few], exact), forward)}
+    errors |= {n: (relative_rms(cut[n], w), gradient) for n, w in zip(names, wanted)}
     return ', '.join(f'{n} {e:.1e}' for n, (e, bound) in errors.items() if not e <= bound)
-
-
-def timed(call, device, budget=2.0, least=3) -> float:
-    """Best time in milliseconds within `budget` seconds, at least `least` calls after one that warms up."""
-
-    def once():
-        start = time.perf_counter()
-        call()
-        if device == 'cuda':
-            torch.cuda.synchronize()
-        return (time.perf_counter() - start) * 1e3
-
-    once()
-    times, end = [], time.perf_counter() + budget
-    while len(times) < least or (time.perf_counter() < end and len(times) < 100):
-        times.append(once())
-    return min(times)
-
-
-def peak_mib(call, device) -> float:
-    """MiB that `call` needs on top of what is there (Linux or CUDA)."""
-    if device == 'cuda':
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    if not Path('/proc/self/clear_refs').exists():
-        return float('nan')
-    if hasattr(libc := ctypes.CDLL(None), 'malloc_trim'):
-        libc.malloc_trim(0)  # pages that earlier calls left would count as there
-    Path('/proc/self/clear_refs').write_text('5')
-
-    def status(field):
-        return int(re.search(rf'{field}:\s+(\d+)', Path('/proc/self/status').read_text())[1]) / 1024
-
-    before = status('VmRSS')
-    call()
-    return max(0.0, status('VmHWM') - before)
 
 
 def floor_bytes(shape, size) -> int:
@@ -180,19 +86,22 @@ def through(scan, **options):
 def scan_rows(shape, args) -> list[dict]:
     dtype = getattr(torch, args.dtype)
     tensors, orders = inputs(shape, args.device, dtype)
-    fast = 'triton' if args.device == 'cuda' else 'numba'
-    runs = {backend: through(selective_scan, backend=backend) for backend in (fast, 'blocked')}
-    if args.device == 'cuda' and (peer := mamba_ssm_scan()):
-        runs['mamba_ssm'] = through(peer)
     b, H, W, d, N, _, names = shape
-    if dtype == torch.float32 and b * H * W * d * N * len(names) <= LOOP_LIMIT and not args.no_loop:
-        runs['loop'] = loop
-    rows = []
-    for name, run in runs.items():
-        if failed := wrong(run, tensors, orders, dtype):
-            rows.append({'backend': name, 'wrong': failed})
-        else:
-            rows.append(measure(name, lambda *z, run=run: run(*z, orders), tensors, args.device))
+    backends = ['triton' if args.device == 'cuda' else 'numba', 'blocked']
+    with ExitStack() as added:
+        if args.device == 'cuda' and (peer := peers.mamba_ssm_scan()):
+            added.enter_context(register('selective_scan', 'mamba_ssm', peer))
+            backends.append('mamba_ssm')
+        if dtype == torch.float32 and b * H * W * d * N * len(names) <= LOOP_LIMIT and not args.no_loop:
+            added.enter_context(register('selective_scan', 'loop', peers.loop))
+            backends.append('loop')
+        rows = []
+        for name in backends:
+            run = through(selective_scan, backend=name)
+            if failed := wrong(run, tensors, orders, dtype):
+                rows.append({'backend': name, 'wrong': failed})
+            else:
+                rows.append(measure(name, lambda *z, run=run: run(*z, orders), tensors, args.device))
     return compare(rows, floor_bytes(shape, tensors[0].element_size()))
 
 
@@ -204,23 +113,18 @@ def mlstm_rows(shape, args) -> list[dict]:
     tensors = [q, k, v, *(torch.randn(*shape[:3], dtype=dtype, device=args.device) + shift for shift in (0, 3))]
     runs = {'blocked': partial(mlstm, backend='blocked')}
     if args.device == 'cuda':
-        runs = {'triton': partial(mlstm, backend='triton'), **runs, **peers_of_mlstm()}
+        runs = {'triton': partial(mlstm, backend='triton'), **runs, **peers.of_mlstm()}
     if not args.no_loop:
         runs['loop'] = partial(mlstm, backend='reference')
     exact = mlstm(*(z[:, :512].double() for z in tensors), backend='reference')
     bound, rows = max(1e-5, LIMITS[dtype][0]), []
     for name, run in runs.items():
-        error = ((run(*tensors)[:, :512].double() - exact).norm() / exact.norm()).item()
+        error = relative_rms(run(*tensors)[:, :512], exact)
         if name.startswith('fla') or error <= bound:
             rows.append(measure(name, run, tensors, args.device))
         else:
             rows.append({'backend': name, 'wrong': f'y {error:.1e}'})
     return compare(rows, sum(z.nbytes for z in (*tensors, v)))
-
-
-def as_published(x, dt, A, B, C, D, dt_bias, *, dt_weight, orders, merge=True, out_dtype=None, **_):
-    """`loop` with the arguments of `selective_scan`."""
-    return loop(x, dt, A, B, C, D, dt_bias, dt_weight, orders, merge).to(out_dtype or x.dtype)
 
 
 def model_rows(shape, args) -> list[dict]:
@@ -229,7 +133,7 @@ def model_rows(shape, args) -> list[dict]:
     torch.manual_seed(0)
     net = create_model(name, features_only=True).eval().to(args.device)
     image = torch.randn(1, 3, size, size, device=args.device)
-    ours, rows = _layers.selective_scan, []
+    rows = []
     with use_backend('blocked'), torch.no_grad():
         exact = net(image)
 
@@ -237,18 +141,15 @@ def model_rows(shape, args) -> list[dict]:
         with torch.no_grad():
             return net(image)
 
-    for who, scan in {'mmvssm': ours, **({} if args.no_loop else {'loop': as_published})}.items():
-        _layers.selective_scan = scan
-        try:
-            error = max(((a - b).norm() / b.norm()).item() for a, b in zip(forward(), exact))
+    for who in ('auto',) if args.no_loop else ('auto', 'loop'):
+        with register('selective_scan', 'loop', peers.loop), use_backend(who):
+            error = max(relative_rms(a, b) for a, b in zip(forward(), exact))
             if not error <= 1e-4:
                 rows.append({'backend': who, 'wrong': f'features differ by {error:.1e}'})
                 continue
             row = {'backend': who, 'forward_mib': peak_mib(forward, args.device)}
-            row['forward_ms'] = timed(forward, args.device, *((10.0, 3) if scan is ours else (0.0, 1)))
+            row['forward_ms'] = timed(forward, args.device, *((10.0, 3) if who == 'auto' else (0.0, 1)))
             rows.append(row)
-        finally:
-            _layers.selective_scan = ours
     if len(rows) == 2 and not any('wrong' in row for row in rows):
         rows[0]['times_loop'] = [rows[1]['forward_ms'] / rows[0]['forward_ms']]
         rows[0]['memory_of_loop'] = rows[0]['forward_mib'] / rows[1]['forward_mib']

@@ -1,0 +1,75 @@
+"""The only place that times."""
+
+import ctypes
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def timed(call: Callable[[], object], device: str, budget: float = 2.0, least: int = 3) -> float:
+    """Best time in milliseconds within `budget` seconds, at least `least` calls after one that warms up."""
+
+    def once():
+        start = time.perf_counter()
+        call()
+        if device == 'cuda':
+            torch.cuda.synchronize()
+        return (time.perf_counter() - start) * 1e3
+
+    once()
+    times, end = [], time.perf_counter() + budget
+    while len(times) < least or (time.perf_counter() < end and len(times) < 100):
+        times.append(once())
+    return min(times)
+
+
+def peak_mib(call: Callable[[], object], device: str) -> float:
+    """MiB that `call` needs on top of what is there (Linux or CUDA)."""
+    if device == 'cuda':
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    if not Path('/proc/self/clear_refs').exists():
+        return float('nan')
+    if hasattr(libc := ctypes.CDLL(None), 'malloc_trim'):
+        libc.malloc_trim(0)  # pages that earlier calls left would count as there
+    Path('/proc/self/clear_refs').write_text('5')
+
+    def status(field):
+        return int(re.search(rf'{field}:\s+(\d+)', Path('/proc/self/status').read_text())[1]) / 1024
+
+    before = status('VmRSS')
+    call()
+    return max(0.0, status('VmHWM') - before)
+
+
+def graph_ms(call: Callable[[], object], repeats: int = 10) -> float:
+    """Milliseconds of GPU time of one `call`, replayed as a CUDA graph."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return event_ms(graph.replay, repeats)
+
+
+def event_ms(call: Callable[[], object], repeats: int = 5) -> float:
+    """Median milliseconds of `call` between CUDA events, after one call that warms up."""
+    times = []
+    for _ in range(repeats + 1):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end))
+    return sorted(times[1:])[repeats // 2]
