@@ -1,6 +1,4 @@
-"""Packaging of mmvssm. `kernels/` stands at the top of the repository and installs as `mmvssm.kernels`."""
-
-from pathlib import Path
+"""Packages and requirements. `kernels/` stands at the top of the repository and installs as `mmvssm.kernels`."""
 
 from setuptools import find_packages, setup
 
@@ -34,6 +32,8 @@ DEV = [
     'pytest>=8.3',
     'pytest-xdist>=3.6',
     'ruff>=0.15',
+    'mypy>=1.18',
+    'types-pyyaml>=6.0.12',
     'matplotlib>=3.9.2',
     'onnx>=1.18',
     'onnxscript>=0.2',
@@ -42,13 +42,6 @@ DEV = [
 ]
 
 setup(
-    name='mmvssm',
-    version='0.1.0',
-    description='Vision state-space backbones for dense prediction, without a compiler',
-    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
-    long_description_content_type='text/markdown',
-    license='Apache-2.0',
-    python_requires='>=3.10',
     packages=find_packages(include=['mmvssm', 'mmvssm.*']) + KERNELS,
     package_dir={'mmvssm.kernels': 'kernels'},
     package_data={'mmvssm': ['py.typed'], 'mmvssm.weights.published': ['*.yml']},

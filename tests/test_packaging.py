@@ -1,6 +1,7 @@
 """What gets installed, and what importing it needs."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -104,3 +105,11 @@ def test_imports_without_a_kernel_compiler(tmp_path, missing):
         'print(mmvssm.create_model("test_vmamba", features_only=True).eval()(torch.zeros(1, 3, 32, 32))[0].shape[1])'
     )
     assert run(code, tmp_path) == '16'
+
+
+def test_there_is_one_version(tmp_path):
+    (info,) = (folder for folder in editable_install(tmp_path).iterdir() if folder.suffix == '.dist-info')
+    metadata = (info / 'METADATA').read_text(encoding='utf-8')
+    version = re.search(r"^__version__ = '(.+)'$", (ROOT / 'mmvssm/__init__.py').read_text(encoding='utf-8'), re.M)
+    assert f'\nVersion: {version[1]}\n' in metadata
+    assert '\nProject-URL: ' in metadata
