@@ -1,0 +1,1 @@
+"""Measurements, each after a check that what is measured is right; not part of the package."""

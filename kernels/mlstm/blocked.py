@@ -160,6 +160,7 @@ def _sum_from(x: Tensor, reverse: bool) -> Tensor:
 
 
 def with_ones(v: Tensor, dtype: torch.dtype) -> Tensor:
+    """v (..., dh) with a column of ones, (..., dh + 1)."""
     return torch.cat([v.to(dtype), torch.ones_like(v[..., :1], dtype=dtype)], -1)
 
 

@@ -24,6 +24,7 @@ _TRACED_CHUNK = 64
 
 
 def mlstm_plain(q, k, v, igate, fgate, *, reverse: bool, chunk_size: int | None, eps: float) -> Tensor:
+    """The cell in plain operations, of any length, for export and for derivatives beyond the first."""
     if not is_exporting() and not q.shape[1]:  # maxima over no token are refused
         return torch.zeros_like(v)
     with no_autocast(q):
@@ -152,8 +153,9 @@ mlstm_backward_op.register_autograd(_second_gradients, setup_context=_setup_seco
 
 
 def chunkwise_flops(q: Sequence[int]) -> int:
-    """What the chunkwise form multiplies for q of shape (b, S, heads, dh): scores and their sums within the chunks, the
-    state into each chunk and out of it, the normaliser beside them. Linear in S; one multiply-add is two.
+    """What the chunkwise form multiplies for q of shape (b, S, heads, dh), linear in S; one multiply-add is two.
+
+    Scores and their sums within the chunks, the state into each chunk and out of it, the normaliser beside them.
     """
     batch, length, heads, dim = q
     size = chunk_size_for(length, dim, None)

@@ -26,6 +26,7 @@ from ..triton_groups import groups_written_out, own_names
 
 @triton.jit
 def token_of(position, length, REVERSE: tl.constexpr):
+    """The token that is read at a position."""
     if REVERSE:
         return (length - 1 - position).to(tl.int64)
     else:

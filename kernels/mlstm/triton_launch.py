@@ -43,6 +43,7 @@ WIDE_WARPS = 4 if triton.__version__.startswith('3.2.') else 8
 
 
 def pair_tiles(dim: int, dtype: torch.dtype) -> Tiles:
+    """Tiles of `apply_pairs`."""
     wide = max(16, triton.next_power_of_2(dim))
     if dtype == torch.float32:
         return Tiles(32 if dim > 16 else 16, 16, min(wide, 64), 8 if wide > 32 else 4)

@@ -30,6 +30,7 @@ CHECKED_STATES = 1  # of the self-check: each number compiles anew, and most mod
 
 
 def carries_shape(b, d, K, N, S) -> tuple:
+    """See `op`."""
     return (b, K, (S + CHUNK - 1) // CHUNK, N, d)
 
 

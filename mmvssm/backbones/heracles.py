@@ -29,6 +29,7 @@ EPS = 1e-6  # of every LayerNorm but those of the stem and the downsampling
 
 
 def depthwise(dim: int) -> nn.Conv2d:
+    """3x3, keeping the map's size."""
     return nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
 
 

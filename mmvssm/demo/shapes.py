@@ -233,6 +233,7 @@ def _write_split(out: Path, folder: str, name: str, seeds: list[tuple[int, ...]]
 
 
 def main() -> None:
+    """`python -m mmvssm.demo.shapes`."""
     parser = argparse.ArgumentParser(description='Write the embedded demo data set.')
     parser.add_argument('--out', default='data/demo', help='folder to write (default: %(default)s)')
     parser.add_argument('--train', type=int, default=SPLITS['training'][1], help='training images')

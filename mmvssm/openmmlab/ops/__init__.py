@@ -64,9 +64,7 @@ def install() -> bool:
 
 
 class _Extension(ModuleType):
-    """`mmcv._ext`: the implemented functions, and for any other name a function that says so when it is
-    called.
-    """
+    """`mmcv._ext`: the implemented functions, and for any other name one that says so when it is called."""
 
     def __getattr__(self, name: str) -> Callable:
         if name.startswith('__'):
@@ -75,9 +73,7 @@ class _Extension(ModuleType):
 
 
 class _Loader(importlib.abc.Loader):
-    """The spec of a module needs a loader: mmengine and mmcv ask for the spec to see whether mmcv has
-    operators.
-    """
+    """A spec needs a loader, and mmengine and mmcv ask for the spec to see whether mmcv has operators."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _Extension(spec.name, doc=__doc__)

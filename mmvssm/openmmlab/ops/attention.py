@@ -22,9 +22,7 @@ def ms_deform_attn_forward(
     attention_weights: Tensor,
     im2col_step: int,
 ) -> Tensor:
-    """Returns (B, Q, M*D) in the dtype of `value`; `im2col_step`, a batch split of the compiled operator, is
-    not needed.
-    """
+    """(B, Q, M*D) in the dtype of `value`; `im2col_step`, a batch split of the compiled operator, is not needed."""
     wide, locations, weights = _prepare(value, sampling_locations, attention_weights)
     return _attend(wide, locations, weights, value_spatial_shapes, value_level_start_index).to(value.dtype)
 

@@ -1,5 +1,4 @@
-"""Deformable convolution (Dai et al., 2017) and its modulated form (Zhu et al., 2019), on
-torchvision.ops.deform_conv2d.
+"""Deformable convolution (Dai et al., 2017), its modulated form (Zhu et al., 2019), on torchvision's deform_conv2d.
 
 `input` (B, C, H, W); `offset` (B, 2*G*kh*kw, H', W') with y before x in each pair; `mask` (B, G*kh*kw, H',
 W'); `weight` (O, C/groups, kh, kw); G deformable groups. Results go into buffers that mmcv allocated.
@@ -87,6 +86,7 @@ def modulated_deform_conv_forward(
     with_bias: bool,
     **options: int,
 ) -> None:
+    """`ones` and `columns` are scratch space of the compiled operator."""
     output.copy_(_forward(input, weight, offset, mask, bias if with_bias else None, _geometry(options)))
 
 

@@ -15,9 +15,7 @@ from ._precision import compute_dtype
 def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """One binary loss an entry; the row's target is its positive column, and a target outside 0..C-1 leaves
-    none.
-    """
+    """One binary loss an entry; the row's target is its positive column, none for a target outside 0..C-1."""
     x = input.detach().to(compute_dtype(input))
     # log-sigmoid stays finite and exact where log(sigmoid) underflows
     positive = -alpha * torch.sigmoid(-x) ** gamma * F.logsigmoid(x)
@@ -28,6 +26,7 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
+    """`grad_input` (N, C) gets the derivative of each entry's loss."""
     x = input.detach().to(compute_dtype(input))
     p, q = torch.sigmoid(x), torch.sigmoid(-x)
     positive = -alpha * q**gamma * (q - gamma * p * F.logsigmoid(x))
@@ -38,9 +37,7 @@ def sigmoid_focal_loss_backward(
 def softmax_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """`input` holds probabilities (mmcv applies the softmax); `output` (N,); a row with a negative target
-    counts 0.
-    """
+    """`input` holds probabilities (mmcv applies the softmax); `output` (N,); a row of negative target counts 0."""
     p, q = _target_probability(input, target)
     loss = -alpha * q**gamma * torch.log(p)
     output.copy_(_row_weight(loss, target, weight, outside=0))
@@ -55,9 +52,7 @@ def softmax_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """`buff` (N,) is scratch space; the gradient is with respect to the logits behind the probabilities
-    `input`.
-    """
+    """`buff` (N,) is scratch space; the gradient is that of the logits behind the probabilities `input`."""
     p, q = _target_probability(input, target)
     # q is kept from 0 here: log(p) -> -q takes the negative power of gamma < 1 back to 0 with it
     slope = gamma * q.clamp(min=torch.finfo(q.dtype).tiny) ** (gamma - 1) * p * torch.log(p) - q**gamma
@@ -72,9 +67,7 @@ def _by_target(x: Tensor, target: Tensor, weight: Tensor, positive: Tensor, nega
 
 
 def _row_weight(values: Tensor, target: Tensor, weight: Tensor, outside: float) -> Tensor:
-    """Multiply the last dimension by the weight of its row's target; by `outside` where no column is the
-    target.
-    """
+    """Multiply the last dimension by the weight of its row's target; by `outside` where no column is the target."""
     if not weight.numel():
         return values if outside else torch.where(target >= 0, values, 0)
     inside = (target >= 0) & (target < len(weight))

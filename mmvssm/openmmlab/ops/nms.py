@@ -17,9 +17,7 @@ NAIVE, LINEAR, GAUSSIAN = 0, 1, 2
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Indices (K,) int64 of the boxes kept, best score first; a box goes when its IoU with a better one
-    exceeds the threshold.
-    """
+    """Indices (K,) int64 of the boxes kept, best first; a box goes where a better one overlaps it by more."""
     dtype = compute_dtype(boxes, scores)
     boxes = boxes.detach().to(dtype)
     if offset:

@@ -61,6 +61,7 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
+    """`grad_input` (B, C, H, W) gets the gradient."""
     dtype = compute_dtype(grad_output, rois)
     grad, rois = grad_output.to(dtype), rois.to(dtype)
     size = (aligned_height, aligned_width)
@@ -110,6 +111,7 @@ def roi_pool_backward(
     pooled_width: int,
     spatial_scale: float,
 ) -> None:
+    """`grad_input` (B, C, H, W) gets the gradient."""
     shape = grad_input.shape
     dtype = compute_dtype(grad_output)
     grad = grad_output.to(dtype).masked_fill(argmax < 0, 0).flatten(2)  # (R, C, bins)
@@ -131,8 +133,7 @@ def _align_backward(grad: Tensor, rois: Tensor, scale: float, *sizes_ratio_align
 def _sample_grids(
     rois: Tensor, size: tuple[int, int], scale: float, ratio: int, aligned: bool
 ) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Groups of regions that take the same number of samples a bin: (indices of the regions, (rows,
-    columns)).
+    """Groups of regions with equal numbers of samples a bin: (indices of the regions, (rows, columns)).
 
     A grid of r x c samples in each of ph x pw bins is the same as one sample in each of ph*r x pw*c bins,
     which is how the maximum gets its samples from torchvision's average. Regions without samples are left
@@ -152,7 +153,7 @@ def _sample_grids(
 
 
 def _bins(samples: Tensor, size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """(R, C, ph*rows, pw*columns) -> (R, C, ph, pw, rows, columns)"""
+    """(R, C, ph*rows, pw*columns) -> (R, C, ph, pw, rows, columns)."""
     return samples.unflatten(3, (size[1], grid[1])).unflatten(2, (size[0], grid[0])).transpose(3, 4)
 
 
