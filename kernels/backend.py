@@ -15,6 +15,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
+from mmvssm.tracing import is_compiling, is_exporting
+
 from .operators import Implementation, Operator, backend_names
 from .self_check import give_up, import_error, trouble
 
@@ -77,18 +79,18 @@ class use_backend:
 
 
 def _chosen_here() -> str | None:
-    return _traced.name if torch.compiler.is_compiling() else _here.get()
+    return _traced.name if is_compiling() else _here.get()
 
 
 def _choose_here(name: str | None) -> None:
     _traced.name = name
-    if not torch.compiler.is_compiling():
+    if not is_compiling():
         _here.set(name)
 
 
 def _in_main_thread() -> bool:
     """Whether this is the main thread; compiled code does not know which one will run it."""
-    return not torch.compiler.is_compiling() and threading.current_thread() is threading.main_thread()
+    return not is_compiling() and threading.current_thread() is threading.main_thread()
 
 
 def default_backend() -> str:
@@ -97,23 +99,6 @@ def default_backend() -> str:
     if chosen is not None:
         return chosen
     return check_backend(os.environ.get('MMVSSM_BACKEND') or 'auto', 'MMVSSM_BACKEND')
-
-
-def is_exporting() -> bool:
-    """Whether a graph of plain ATen operations is wanted (torch.export and so ONNX, torch.jit.trace)."""
-    return _in_torch_export() or torch.jit.is_tracing()
-
-
-def _in_torch_export() -> bool:
-    if hasattr(torch.compiler, 'is_exporting'):
-        return torch.compiler.is_exporting()
-    # torch 2.6: non-strict export sets the flag of is_compiling, strict export is Dynamo's
-    return torch.compiler._is_compiling_flag or (torch.compiler.is_dynamo_compiling() and _dynamo_exports())
-
-
-@torch.compiler.assume_constant_result
-def _dynamo_exports() -> bool:
-    return torch._dynamo.symbolic_convert.InstructionTranslator.current_tx().export
 
 
 def no_autocast(tensor: Tensor) -> contextlib.AbstractContextManager:

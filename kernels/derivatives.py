@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .backend import is_exporting, no_autocast
+from mmvssm.tracing import is_compiling, is_exporting
+
+from .backend import no_autocast
 
 
 @torch.compiler.assume_constant_result  # torch.compile guards on both
@@ -54,7 +56,7 @@ def differentiable_twice(y: Tensor, plain: Callable[..., Tensor], *tensors: Tens
     A backward pass that is differentiated in turn goes through `plain`, the same function in operations that can be.
     Any other goes the way it went, and only `tensors` are kept, which the operation keeps as well.
     """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or is_exporting():
+    if not torch.is_grad_enabled() or is_compiling() or is_exporting():
         return y
     return _Redirect.apply(plain, y, *tensors)
 
@@ -92,13 +94,13 @@ class Transformable:
 
     def __call__(self, *tensors: Tensor | None) -> Tensor:
         """y, inside whatever transforms are at work."""
-        if torch.compiler.is_compiling() or forward_mode():
+        if is_compiling() or forward_mode():
             return self.plain(*tensors)
         return _Forward.apply(self, *tensors)
 
     def gradients(self, dy: Tensor, *tensors: Tensor | None) -> Sequence[Tensor | None]:
         """Gradients of `tensors`, inside whatever transforms are at work."""
-        if torch.compiler.is_compiling() or forward_mode():
+        if is_compiling() or forward_mode():
             return self.plain_gradients(dy, *tensors)
         return _Backward.apply(self, dy, *tensors)
 

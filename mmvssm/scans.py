@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvssm.tracing import is_compiling, is_tracing, largest
+
 Order = str | Callable[[int, int], Tensor]
 
 
@@ -172,13 +174,6 @@ def layer_orders(field: str, orders, num_layers: int, count: int | None = None) 
     return [None if own is None else check_orders(f'{field}[{i}]', own, count) for i, own in enumerate(orders)]
 
 
-def largest(a: int, b: int) -> int:
-    """The larger of two sizes, which may be symbols of a trace; torch.jit.trace keeps it as a constant."""
-    if torch.jit.is_tracing():
-        return max(int(a), int(b))
-    return max(a, b) if isinstance(a, int) and isinstance(b, int) else torch.sym_max(a, b)
-
-
 def table(order: Order, H: int, W: int, device=None, field: str = '') -> Tensor:
     """The (S,) int32 index table of one order on `device`.
 
@@ -203,7 +198,7 @@ def table(order: Order, H: int, W: int, device=None, field: str = '') -> Tensor:
 
 
 def _call(function: Callable, H: int, W: int, order: Order, field: str):
-    if torch.compiler.is_compiling():  # there a function may break the graph, which no `try` may hold
+    if is_compiling():  # there a function may break the graph, which no `try` may hold
         return function(H, W)
     try:
         return function(H, W)
@@ -230,7 +225,7 @@ def _problem(index: Tensor, num_tokens: int) -> str | None:
         return f'a tensor of shape {tuple(index.shape)}'
     if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
         return f'a tensor of {index.dtype}'
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(index) is not Tensor or index.is_meta:
+    if is_compiling() or is_tracing() or type(index) is not Tensor or index.is_meta:
         return None
     if index.min() < -1 or index.max() >= num_tokens:
         return f'tokens from {int(index.min())} to {int(index.max())}'
@@ -332,9 +327,9 @@ def orders(names: Sequence[Order], H: int, W: int, device=None, layer=None) -> O
     Raises:
         ValueError: no such order, or a function that fails or returns no order.
     """
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return build(names, H, W, device)
-    if torch.jit.is_tracing():
+    if is_tracing():
         return build(names, H, W, device, layer)
     with torch.inference_mode(False), torch._C._DisableFuncTorch():  # tables outlive that mode and any transform
         probe = torch.empty(0, device=device)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from mmvssm.tracing import is_tracing
+
 from ..backend import choose
 from ..derivatives import transformed
 from ..operators import OPERATORS, Implementation, Operator
@@ -36,7 +38,7 @@ def causal_conv(
     """
     name = choose(OPERATORS[NAME], x, backend)
     needs_grad = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    if name == 'blocked' and needs_grad and not (torch.jit.is_tracing() or transformed()):  # these hold no Function
+    if name == 'blocked' and needs_grad and not (is_tracing() or transformed()):  # these hold no Function
         return CausalConv.apply(x, weight, bias, reverse)
     function = OPERATORS[NAME][name].function
     assert function is not None

@@ -5,7 +5,9 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
-from ..backend import choose, is_exporting, no_autocast, no_triton, run_or_fall_back
+from mmvssm.tracing import is_exporting
+
+from ..backend import choose, no_autocast, no_triton, run_or_fall_back
 from ..derivatives import transformed
 from ..operators import OPERATORS, Implementation, Operator
 from . import blocked, check

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ..backend import is_exporting, no_autocast, run_or_fall_back
+from mmvssm.tracing import is_exporting
+
+from ..backend import no_autocast, run_or_fall_back
 from ..derivatives import Transformable, transformed
 from ..operators import OPERATORS
 from .blocked import chunk_size_for

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mmvssm.scans import Orders
+from mmvssm.tracing import is_exporting
 
-from ..backend import is_exporting
 from ..derivatives import transformed
 from .reference import gather_inputs, scatter_output, wide
 

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-from ..backend import choose, is_exporting, no_autocast
+from mmvssm.tracing import is_exporting
+
+from ..backend import choose, no_autocast
 from ..derivatives import transformed
 from ..operators import OPERATORS, Implementation, Operator
 from . import blocked, reference

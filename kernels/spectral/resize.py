@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from mmvssm.tracing import is_compiling, is_tracing
+
 from ..derivatives import transformed
 from ..precision import table_device
 
@@ -53,7 +55,7 @@ def resize_spectral_weight(
 
 def _axis_matrix(old: int, new: int, transform: str, mode: str, like: Tensor) -> Tensor:
     build = {'linear': _linear, 'trig': _trig, 'index': _index}[mode]
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing() or transformed()
+    traced = is_compiling() or is_tracing() or transformed()
     if not traced and type(like) in (Tensor, torch.nn.Parameter):
         return _cached(build, old, new, transform, like.dtype, like.device)
     return _made(build, old, new, transform, like.dtype, like.device)

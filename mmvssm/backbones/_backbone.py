@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmvssm.kernels.derivatives import transformed
+from mmvssm.tracing import is_compiling
 
 from ._images import check_image
 
@@ -60,11 +61,6 @@ def resolve_indices(out_indices, num_outputs: int, field: str = 'out_indices') -
     return indices
 
 
-def is_symbolic(size) -> bool:
-    """Whether a size is a symbol of a trace (torch.compile, torch.fx), on which Python cannot branch."""
-    return torch.compiler.is_compiling() or isinstance(size, torch.fx.Proxy)
-
-
 def own_copy(x: Tensor) -> Tensor:
     """`x`, contiguous, in memory that neither the network nor its backward pass looks at: the caller may change it."""
     return x.clone(memory_format=torch.contiguous_format)
@@ -95,7 +91,7 @@ class BuffersAside:
 
 def recompute_later(block: nn.Module, *args):
     """`block(*args)`, computed again in the backward pass; running statistics (BatchNorm's) move once."""
-    if torch.compiler.is_compiling():  # no contexts there, and a compiled recomputation changes no buffer
+    if is_compiling():  # no contexts there, and a compiled recomputation changes no buffer
         return checkpoint(block, *args, use_reentrant=False)
     contexts = contextlib.nullcontext(), BuffersAside(block)
     return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: contexts)

@@ -7,6 +7,8 @@ import torch
 import torch.fx
 from timm.models import register_notrace_module
 
+from mmvssm.tracing import is_compiling
+
 
 def one_node(cls: Any) -> Any:
     """Class decorator: symbolic tracing makes a call of the module a node, and does not look into its `forward`.
@@ -18,7 +20,7 @@ def one_node(cls: Any) -> Any:
 
     @functools.wraps(forward)
     def answer(self, *args, **kwargs):
-        if not torch.compiler.is_compiling():
+        if not is_compiling():
             for proxy in (*args, *kwargs.values()):
                 if isinstance(proxy, torch.fx.Proxy) and proxy.tracer.root is not self:
                     path = proxy.tracer.path_of_module(self)

@@ -6,6 +6,8 @@ import warnings
 import torch
 from torch import Tensor
 
+from mmvssm.tracing import is_tracing
+
 # Under torch.jit.trace our sizes do become constants: the program is held to the traced size, see `check_image`.
 warnings.filterwarnings('ignore', category=torch.jit.TracerWarning, module=r'mmvssm\.')
 
@@ -18,7 +20,7 @@ def check_image(x: Tensor, in_chans: int, least_size: int) -> Tensor:
     Raises:
         ValueError: not a floating-point tensor (B, in_chans, H, W) of at least `least_size` pixels a side.
     """
-    if not torch.jit.is_tracing():
+    if not is_tracing():
         return _checked(x, in_chans, least_size)
     with warnings.catch_warnings():
         warnings.simplefilter(

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from mmvssm import scans
 from mmvssm.kernels import selective_scan
 from mmvssm.kernels.derivatives import differentiable_twice, transformed
+from mmvssm.tracing import is_compiling
 
 ACTIVATIONS = dict(silu=nn.SiLU, gelu=nn.GELU, relu=nn.ReLU, sigmoid=nn.Sigmoid)
 
@@ -79,7 +80,7 @@ def nchw(x: Tensor) -> Tensor:
     strides, of which it cannot tell the larger (pytorch/pytorch#185510). The copy has the layout that it chooses.
     """
     x = x.permute(0, 3, 1, 2)
-    return x.contiguous() if torch.compiler.is_compiling() and x.device.type == 'cpu' else x
+    return x.contiguous() if is_compiling() and x.device.type == 'cpu' else x
 
 
 class ToNCHW(nn.Module):

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 from mmvssm.kernels import causal_conv, selective_scan
+from mmvssm.tracing import is_symbolic
 
-from ._backbone import check_choice, check_int, drop_path_rates, is_symbolic
+from ._backbone import check_choice, check_int, drop_path_rates
 from ._layers import LayerNorm, RMSNorm, answer_dtype, inverse_softplus_dt, is_plain
 from ._single_stride import Grid, PlainBackbone, TableResizer, grid_size, pad_image, resize_table, square_grid, to_pair
 

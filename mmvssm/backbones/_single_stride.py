@@ -13,10 +13,10 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvssm import scans
 from mmvssm.kernels.derivatives import transformed
+from mmvssm.tracing import is_compiling, is_symbolic, largest
 
-from ._backbone import Backbone, is_symbolic
+from ._backbone import Backbone
 from ._layers import LayerNorm, nchw
 
 Grid = tuple[int, int]
@@ -45,8 +45,8 @@ def pad_image(x: Tensor, patch_size: int, stride: int, to_stride: bool = True) -
     pads = []
     for length in (x.shape[3], x.shape[2]):
         target = -(-length // stride) * stride if to_stride else length
-        pads += [0, scans.largest(target, patch_size) - length]
-    return F.pad(x, pads) if torch.compiler.is_compiling() or any(pads) else x
+        pads += [0, largest(target, patch_size) - length]
+    return F.pad(x, pads) if is_compiling() or any(pads) else x
 
 
 def resize_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
@@ -55,7 +55,7 @@ def resize_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
     Bicubic, corners not aligned, no antialias, as all the published code does it. Equal grids return the table itself;
     half types are interpolated in float32.
     """
-    if not torch.compiler.is_compiling() and tuple(old) == tuple(new):  # a traced size stays symbolic
+    if not is_compiling() and tuple(old) == tuple(new):  # a traced size stays symbolic
         return table
     flat = table.reshape(-1, *old, table.shape[-1]).permute(0, 3, 1, 2)
     wide = flat if flat.dtype == torch.float64 else flat.float()
