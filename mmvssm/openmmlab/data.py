@@ -32,7 +32,8 @@ def point_to(cfg: Config, folder: str) -> None:
     for layout in layouts:
         if (own := layout.find(root)) is not None:
             return layout.point_to(cfg, own)
-    layouts[0].point_to(cfg, root)  # which says what is missing
+    missing = ', '.join(layout.missing for layout in layouts)
+    raise DataError(f'no data set in {root.absolute()}: {missing}')
 
 
 def check(cfg: Config, split: str) -> None:

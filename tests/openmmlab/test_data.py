@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,9 @@ from PIL import Image
 
 from mmvssm.demo import shapes
 from mmvssm.openmmlab import data
+from mmvssm.openmmlab.layouts.ade20k import ADE20K
+from mmvssm.openmmlab.layouts.coco import COCO
+from mmvssm.openmmlab.tasks import DETECTION
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -206,3 +210,19 @@ def test_a_folder_that_is_not_there(detector):
 def test_a_folder_of_something_else(detector, tmp_path):
     with pytest.raises(data.DataError, match=r'no annotations/instances_train\.json'):
         data.point_to(detector, str(tmp_path))
+
+
+@pytest.mark.parametrize(('layout', 'other'), [(COCO, ADE20K), (ADE20K, COCO)], ids=['coco', 'ade20k'])
+def test_a_layout_recognises_its_own_folder(layout, other, tmp_path):
+    own = {COCO: 'annotations', ADE20K: 'images'}
+    (tmp_path / own[layout]).mkdir()
+    assert layout.find(tmp_path) == tmp_path
+    assert other.find(tmp_path) is None
+
+
+def test_a_task_takes_the_first_layout_that_recognises_a_folder(detector, tmp_path, monkeypatch):
+    asked = []
+    flat = dataclasses.replace(COCO, find=lambda root: root, point_to=lambda cfg, root: asked.append(root))
+    monkeypatch.setattr(data, 'task_of', lambda cfg: dataclasses.replace(DETECTION, layouts=(flat, COCO)))
+    data.point_to(detector, str(tmp_path))
+    assert asked == [tmp_path]

@@ -116,4 +116,4 @@ def _check(cfg: Config, dataset: ConfigDict) -> None:
     _check_labels(cfg, labels, bool(dataset.get('reduce_zero_label', dataset.type == 'ADE20KDataset')))
 
 
-ADE20K = Layout(_find, _point_to, _files, _check)
+ADE20K = Layout('no folder images/training (ADE20K)', _find, _point_to, _files, _check)

@@ -121,4 +121,4 @@ def _check(cfg: Config, dataset: ConfigDict) -> None:
         check_references(read_coco(path), path)
 
 
-COCO = Layout(_find, _point_to, _files, _check)
+COCO = Layout('no annotations/instances_train.json or similar (COCO)', _find, _point_to, _files, _check)

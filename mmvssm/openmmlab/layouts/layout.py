@@ -22,6 +22,7 @@ class Layout:
     """A way in which a data set lies in a folder.
 
     Attributes:
+        missing: what a folder of another layout lacks, for errors.
         find: folder -> the data set's own folder (it, or one in it), None where it is of another layout.
         point_to: (config, that folder): make a config read its data from there, its heads fit the classes; a DataError
             where something is missing.
@@ -29,6 +30,7 @@ class Layout:
         check: (config, data set): a DataError where these files are broken.
     """
 
+    missing: str
     find: Callable[[Path], Path | None]
     point_to: Callable[[Config, Path], None]
     files: Callable[[ConfigDict], list[Path]]
