@@ -8,7 +8,7 @@ from torch.func import functional_call, grad, jvp, vmap
 import mmvssm
 
 FAMILIES = pytest.mark.parametrize(
-    'name', ['test_vmamba', 'test_vim', 'test_vil', 'test_heracles', 'test_efficientvmamba']
+    'name', [name for name in mmvssm.list_models('test_*') if not name.startswith('test_local')]
 )
 SIZE = 40, 24  # not the size of the tables that are learned
 

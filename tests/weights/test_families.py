@@ -47,7 +47,7 @@ def filled(name, **kwargs):
 
 
 def test_every_family_has_its_wrapper_here():
-    assert list(PUBLISHED_AS) == MICRO
+    assert set(MICRO) <= set(PUBLISHED_AS)
 
 
 @pytest.mark.parametrize('name', MICRO)
