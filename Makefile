@@ -13,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --durations=15
 .PHONY: help install demo lint unit test test-all test-oldest test-newest test-upstream lock clean
 
 help:
-	@echo "make demo           train a small detector on the embedded data set and show what it found"
+	@echo "make demo           train a small detector on embedded images and show what it found"
 	@echo "make test           lint and the test suite (what CI runs)"
 	@echo "make test-all       the slow tests too"
 	@echo "make test-oldest    the test suite on the lowest versions that setup.py promises, in an environment of its own"
@@ -31,7 +31,7 @@ $(STAMP): $(LOCK) setup.py pyproject.toml $(wildcard requirements/*.py requireme
 	@echo '$(LOCK)' > $@
 
 demo: $(STAMP)
-	$(PY) tools/demo.py
+	$(VENV)/bin/mmvssm demo
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

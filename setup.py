@@ -44,7 +44,11 @@ DEV = [
 setup(
     packages=find_packages(include=['mmvssm', 'mmvssm.*']) + KERNELS,
     package_dir={'mmvssm.kernels': 'kernels'},
-    package_data={'mmvssm': ['py.typed'], 'mmvssm.weights.published': ['*.yml']},
+    package_data={
+        'mmvssm': ['py.typed'],
+        'mmvssm.demo': ['nuclei_images/*.json', 'nuclei_images/*/*.png'],
+        'mmvssm.weights.published': ['*.yml'],
+    },
     install_requires=BASE,
     extras_require={'mm': [*MM, *BESIDE_MM], 'dev': DEV},
 )

@@ -16,8 +16,9 @@ FORBIDDEN = {
     'mmvssm/weights': (*OPENMMLAB, 'timm', 'mmvssm.backbones', 'mmvssm.kernels', 'mmvssm.pictures'),
     'mmvssm/backbones': (*OPENMMLAB, 'mmvssm.pictures', 'mmvssm.demo'),
     'mmvssm/demo': (*OPENMMLAB, 'mmvssm.backbones', 'mmvssm.kernels', 'mmvssm.weights'),
-    'mmvssm/pictures': (*OPENMMLAB, 'mmvssm.demo'),
-    'mmvssm/openmmlab': ('tools', 'benchmarks'),
+    'mmvssm/pictures': (*OPENMMLAB, 'mmvssm.demo', 'mmvssm.commands'),
+    'mmvssm/openmmlab': ('tools', 'benchmarks', 'mmvssm.commands'),
+    'mmvssm/commands': ('tools', 'benchmarks'),
 }
 LIMITS = {'mmvssm': 700, 'tests': 700, 'kernels': 400, 'benchmarks': 400, 'tools': 110, 'configs': 110}  # lines
 WIDEST, WIDEST_RAW = 12, 30  # parameters of a function, of a constructor or a kernel
@@ -111,6 +112,16 @@ def test_no_family_imports_a_family():
     families = [name for name in MODULES if re.fullmatch(r'mmvssm\.backbones\.[a-z]\w*', name)]
     assert len(families) > 5
     assert [(one, other) for one in families for other in families if other in reached(MODULES[one])] == []
+
+
+HEAVY = ('torch', 'timm', 'numpy', 'matplotlib', 'PIL', 'onnx', 'mmvssm.openmmlab', *OPENMMLAB)
+
+
+@pytest.mark.parametrize('path', files('mmvssm/commands'), ids=lambda path: path.stem)
+def test_a_command_imports_nothing_heavy_before_it_runs(path):
+    top = [node for node in tree(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [node.module if isinstance(node, ast.ImportFrom) else alias.name for node in top for alias in node.names]
+    assert [name for name in names if (name and name.split('.')[0] in HEAVY) or name in HEAVY] == []
 
 
 @pytest.mark.parametrize('folder', LIMITS)

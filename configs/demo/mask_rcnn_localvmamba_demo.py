@@ -1,7 +1,7 @@
 """A small Mask R-CNN with a small LocalVMamba on the embedded data set, from scratch, in minutes on two CPU cores."""
 
 _base_ = ['../_base_/mask_rcnn_coco_1x.py']
-data_root = 'data/demo/'
+data_root = 'data/shapes/'
 classes = ('disc', 'triangle', 'star', 'ring')
 width = 64
 norm_cfg = dict(type='GN', num_groups=8)  # from scratch, heads without norms hardly learn

@@ -1,6 +1,6 @@
 """The demo's Mask R-CNN for real images with many small objects: crops of 128 pixels, tests on 256 x 256.
 
-`python tools/train.py configs/demo/mask_rcnn_localvmamba_nuclei.py --data DIR`, DIR in COCO's layout.
+`python tools/train.py configs/demo/mask_rcnn_localvmamba_nuclei.py --data demo`.
 """
 
 _base_ = ['./mask_rcnn_localvmamba_demo.py']
@@ -32,7 +32,7 @@ train_dataloader = dict(
             type='CocoDataset',
             data_root=data_root,
             ann_file='annotations/instances_train.json',
-            data_prefix=dict(img='train/'),
+            data_prefix=dict(img='images/training/'),
             metainfo=dict(classes=('nucleus',)),
             pipeline=train_pipeline,
         ),
@@ -41,7 +41,10 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=4,
     dataset=dict(
-        data_root=data_root, data_prefix=dict(img='val/'), metainfo=dict(classes=('nucleus',)), pipeline=test_pipeline
+        data_root=data_root,
+        data_prefix=dict(img='images/validation/'),
+        metainfo=dict(classes=('nucleus',)),
+        pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader

@@ -1,7 +1,7 @@
 """A small UperNet with a small LocalVMamba on the embedded data set, from scratch, in minutes on two CPU cores."""
 
 _base_ = ['../_base_/upernet_ade20k_160k.py']
-data_root = 'data/demo'
+data_root = 'data/shapes'
 classes = ('background', 'disc', 'triangle', 'star', 'ring')
 crop_size = (128, 128)
 model = dict(

@@ -9,7 +9,7 @@ outline tells it. Everything follows from one seed. One folder serves both tasks
     DIR/annotations/{training,validation}/00000.png   ADE20K: 1 = background, 2..5 = classes
     DIR/classes.json                                  number in the label images -> name
 
-`python -m mmvssm.demo.shapes --out data/demo` writes it.
+`python -m mmvssm.demo.shapes --out data/shapes` writes it.
 """
 
 import argparse
@@ -235,7 +235,7 @@ def _write_split(out: Path, folder: str, name: str, seeds: list[tuple[int, ...]]
 def main() -> None:
     """`python -m mmvssm.demo.shapes`."""
     parser = argparse.ArgumentParser(description='Write the embedded demo data set.')
-    parser.add_argument('--out', default='data/demo', help='folder to write (default: %(default)s)')
+    parser.add_argument('--out', default='data/shapes', help='folder to write (default: %(default)s)')
     parser.add_argument('--train', type=int, default=SPLITS['training'][1], help='training images')
     parser.add_argument('--val', type=int, default=SPLITS['validation'][1], help='validation images')
     parser.add_argument('--seed', type=int, default=0)

@@ -10,24 +10,23 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmvssm.demo import shapes
+from mmvssm import demo
 from mmvssm.openmmlab.layouts.layout import DataError, datasets
 from mmvssm.openmmlab.tasks import Task, task_of
 
-DEMO = Path('data/demo')
-
 
 def point_to(cfg: Config, folder: str) -> None:
-    """Make `cfg` read its data from `folder`; 'demo' stands for the embedded set, written to data/demo if need be.
+    """Make `cfg` read its data from `folder`, which is in a layout of its task (see `layouts`).
 
-    The folder is in a layout of the config's task (see `layouts`). Heads get the number of classes found.
+    The names of `demo.EMBEDDED` stand for embedded data sets, written to data/ if need be. Heads get the number of
+    classes found.
 
     Raises:
         DataError: the folder holds no such data set.
     """
-    root = _write_demo() if folder == 'demo' else Path(folder)
+    root = _embedded(folder) if folder in demo.EMBEDDED else Path(folder)
     if not root.is_dir():
-        raise DataError(f'no data set: {root.absolute()} is not a folder (`--data demo` is the embedded one)')
+        raise DataError(f'no data set: {root.absolute()} is not a folder (`--data demo` is an embedded one)')
     layouts = task_of(cfg).layouts
     for layout in layouts:
         if (own := layout.find(root)) is not None:
@@ -53,13 +52,14 @@ def check(cfg: Config, split: str) -> None:
                 break
 
 
-def _write_demo() -> Path:
-    """The embedded data set; with several processes the first one writes and the others wait."""
+def _embedded(name: str) -> Path:
+    """An embedded data set; with several processes the first one writes and the others wait."""
+    data_set = demo.EMBEDDED[name]
     if int(os.environ.get('RANK', 0)) == 0:
-        return shapes.write(DEMO)
-    while not shapes.is_complete(DEMO):
+        return data_set.write(data_set.folder)
+    while not data_set.is_complete(data_set.folder):
         time.sleep(0.5)
-    return DEMO
+    return Path(data_set.folder)
 
 
 def _require(task: Task, path: Path) -> None:
@@ -68,5 +68,5 @@ def _require(task: Task, path: Path) -> None:
     raise DataError(
         f'the data set of this config is not there: looked for {path.absolute()}\n'
         f'get it from {task.how_to_get}\n'
-        'or run the same config on the embedded data set with `--data demo`, on your own with `--data DIR`'
+        'or run the same config on the embedded images with `--data demo`, on your own with `--data DIR`'
     )

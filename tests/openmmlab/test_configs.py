@@ -94,7 +94,7 @@ def test_data_stand_at_their_usual_places(name):
     cfg = load(name)
     dataset = cfg.val_dataloader.dataset
     roots = {
-        'demo': 'data/demo',
+        'demo': 'data/shapes',
         'nuclei': 'data/nuclei',
         'mmdet': 'data/coco',
         'mmseg': 'data/ade/ADEChallengeData2016',
@@ -103,7 +103,7 @@ def test_data_stand_at_their_usual_places(name):
     assert dataset.data_root.rstrip('/') == roots[kind]
     folders = {
         ('mmdet', 'demo'): {'img': 'images/validation/'},
-        ('mmdet', 'nuclei'): {'img': 'val/'},
+        ('mmdet', 'nuclei'): {'img': 'images/validation/'},
         ('mmdet', 'mmdet'): {'img': 'val2017/'},
     }
     label_images = {'img_path': 'images/validation', 'seg_map_path': 'annotations/validation'}

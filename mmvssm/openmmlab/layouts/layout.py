@@ -7,13 +7,15 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from mmvssm.errors import UsageError
+
 SPLIT_NAMES = {
     'train': ('train2017', 'train', 'training', 'train2014'),
     'val': ('val2017', 'val', 'validation', 'valid', 'val2014', 'test'),
 }
 
 
-class DataError(ValueError):
+class DataError(UsageError):
     """A data set is missing or broken; the message has a few lines at most."""
 
 

@@ -4,9 +4,9 @@ from mmengine.config import Config
 
 from .detection import DETECTION
 from .segmentation import SEGMENTATION
-from .task import Task, UsageError
+from .task import Task
 
-__all__ = ['DETECTION', 'SEGMENTATION', 'Task', 'UsageError', 'task_of']
+__all__ = ['DETECTION', 'SEGMENTATION', 'Task', 'task_of']
 
 
 def task_of(cfg: Config) -> Task:

@@ -2,9 +2,10 @@
 
 from mmengine.config import Config
 
+from mmvssm.errors import UsageError
 from mmvssm.openmmlab.layouts.ade20k import ADE20K
 
-from .task import Task, UsageError
+from .task import Task
 
 
 def _show_in(cfg: Config, folder: str) -> None:

@@ -8,10 +8,6 @@ from mmengine.config import Config
 from mmvssm.openmmlab.layouts import Layout
 
 
-class UsageError(ValueError):
-    """A command line that cannot work; the message says what to give instead."""
-
-
 @dataclass(frozen=True)
 class Task:
     """A task's part of the commands.

@@ -27,6 +27,7 @@ class Result:
     """A published figure.
 
     model: variant name; task: 'imagenet', 'coco' or 'ade20k'; method: detector or segmentor and schedule
+    config: name of the config of that detector or segmentor
     metrics: name -> figure, e.g. top1, box_AP, box_APs (small objects), mask_AP75, mIoU, mIoU_ms (multi-scale)
     params, flops: of the whole network, as published ('42M', '286G')
     remark: what a reader must know; `unverified` where the figure could not be traced to its authors' own text
@@ -36,6 +37,7 @@ class Result:
     task: str
     metrics: dict[str, float]
     method: str = ''
+    config: str = ''
     params: str = ''
     flops: str = ''
     remark: str = ''
@@ -112,6 +114,7 @@ def _record(entry: dict[str, Any]) -> Result:
         task=TASKS[found['Dataset']],
         metrics=found['Metrics'],
         method=about.get('Method', ''),
+        config=entry.get('Config', '').removeprefix('configs/').removesuffix('.py'),
         params=about.get('Parameters', ''),
         flops=about.get('FLOPs', ''),
         remark=entry.get('Remark', ''),

@@ -1,4 +1,4 @@
-"""`tools/weights.py`: each command on files made here."""
+"""`mmvssm weights`: each command on files made here."""
 
 import dataclasses
 import re
@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from mmvssm import create_model, list_models, weights
-from tests.tools.load import load
-
-tool = load('weights')
+from mmvssm.commands import main
+from mmvssm.weights import info
 
 
 def of_state(state: str) -> list[str]:
@@ -18,9 +17,12 @@ def of_state(state: str) -> list[str]:
 
 
 def run(capsys, *args):
-    code = tool.main([str(arg) for arg in args])
-    out, err = capsys.readouterr()
-    return code, out, err
+    code, message = 0, ''
+    try:
+        main(['weights', *map(str, args)])
+    except SystemExit as stop:
+        code, message = 1, stop.code
+    return code, capsys.readouterr().out, message
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +38,7 @@ def training(tmp_path_factory):
 
 def test_help_explains_every_command(capsys):
     with pytest.raises(SystemExit):
-        tool.main(['--help'])
+        main(['weights', '--help'])
     out = capsys.readouterr().out
     for word in ('list', 'info', 'fetch', 'verify', 'convert', 'MMVSSM_OFFLINE', 'TORCH_HOME', 'examples:'):
         assert word in out
@@ -63,7 +65,7 @@ def test_list_says_what_has_no_weights(capsys):
 
 def test_list_marks_what_was_not_traced():
     checkpoint = dataclasses.replace(weights.PUBLISHED['vmambav0_base.dp05_in1k'], unverified=True)
-    assert tool.info.table([checkpoint]).endswith('top1 83.2 (unverified)')
+    assert info.table([checkpoint]).endswith('top1 83.2 (unverified)')
 
 
 def test_info(capsys, training):

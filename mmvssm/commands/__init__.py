@@ -1,0 +1,104 @@
+"""`mmvssm COMMAND`: one file a command, each over the rooms below; nothing heavy is imported before one runs."""
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from types import ModuleType
+
+from mmvssm.errors import UsageError
+
+__all__ = ['COMMANDS', 'UsageError', 'main', 'parser']
+
+COMMANDS = {
+    'train': 'train a detector or a segmentor',
+    'test': 'evaluate one on a data set',
+    'config': 'list the configs, print, save or compare them',
+    'weights': 'list, fetch, verify, tell apart and convert checkpoints',
+    'zoo': 'search the published models by task, size, accuracy and licence',
+    'demo': 'train a small detector on embedded images and show what it finds',
+}
+DEBUG = 'MMVSSM_DEBUG'
+EPILOG = f"""`mmvssm COMMAND --help` tells more. Errors in what was given are told in a line or two; {DEBUG}=1 shows the
+traceback as well."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command line, `sys.argv`'s if none is given; what the user can put right ends it with a message."""
+    name, rest = _choose(sys.argv[1:] if argv is None else argv)
+    module = _module(name)
+    args = parser(name, module).parse_args(rest)
+    try:
+        module.run(args)
+    except BrokenPipeError:  # `mmvssm zoo | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if not _of_the_user(error) or os.environ.get(DEBUG):
+            raise
+        sys.exit(f'error: {error.args[0] if isinstance(error, KeyError) and error.args else error}')
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def parser(name: str, module: ModuleType | None = None) -> argparse.ArgumentParser:
+    """The parser of one command."""
+    module = module or _module(name)
+    flags = argparse.ArgumentParser(
+        prog=f'mmvssm {name}',
+        description=module.__doc__,
+        epilog=getattr(module, 'EXAMPLES', None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(flags)
+    return flags
+
+
+def _choose(argv: list[str]) -> tuple[str, list[str]]:
+    """The command and its arguments; help, version and an unknown name end the program."""
+    top = argparse.ArgumentParser(
+        prog='mmvssm',
+        usage='mmvssm COMMAND [arguments]',
+        description='Vision state-space backbones for dense prediction.\n\ncommands:\n'
+        + '\n'.join(f'  {name:10}{about}' for name, about in COMMANDS.items()),
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    top.add_argument('-h', '--help', action='help', help='show this message and exit')
+    top.add_argument('--version', action='version', version=f'mmvssm {_version()}')
+    if not argv:
+        top.print_help()
+        sys.exit(0)
+    if argv[0].startswith('-'):
+        top.parse_args(argv)
+    if argv[0] not in COMMANDS:
+        meant = difflib.get_close_matches(argv[0], COMMANDS, n=1)
+        hint = f'did you mean {meant[0]}?' if meant else f'there are {", ".join(COMMANDS)}'
+        top.error(f'no command {argv[0]!r}; {hint}')
+    return argv[0], argv[1:]
+
+
+def _version() -> str:
+    import mmvssm
+
+    return mmvssm.__version__
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f'mmvssm.commands.{name}')
+
+
+def _of_the_user(error: Exception) -> bool:
+    """Whether an error is of the user's making; those of a registry are while it builds from a config."""
+    if isinstance(error, UsageError | FileNotFoundError | PermissionError):
+        return True
+    if (weights := sys.modules.get('mmvssm.weights')) and isinstance(error, weights.CheckpointError):
+        return True
+    if not isinstance(error, KeyError | TypeError | ValueError | AssertionError):
+        return False
+    trace, frames = error.__traceback__, set()
+    while trace is not None:
+        frames.add(trace.tb_frame.f_code.co_name)
+        trace = trace.tb_next
+    return not frames.isdisjoint(('build_from_cfg', 'fromfile', 'merge_from_dict'))

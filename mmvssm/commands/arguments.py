@@ -1,0 +1,77 @@
+"""Flags that several commands have."""
+
+import argparse
+
+
+def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """`config`, required where there is no default, and `--cfg-options`."""
+    parser.add_argument(
+        'config',
+        nargs=None if default is None else '?',
+        default=default,
+        help='path or name of a config, e.g. mask_rcnn_vmamba_t (`mmvssm config` lists them)'
+        + ('' if default is None else ' (default: %(default)s)'),
+    )
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """`--cfg-options`; see :func:`options`."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        metavar='KEY=VALUE',
+        default=[],
+        help='override settings, e.g. train_cfg.max_epochs=1 model.backbone.frozen_stages=1 key="[a,b]"',
+    )
+
+
+def options(given: list[str]) -> dict:
+    """`--cfg-options` as mmengine reads them."""
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(prog='mmvssm')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    return parser.parse_args(['--cfg-options', *given] if given else []).cfg_options
+
+
+def add_data(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """`--data`."""
+    parser.add_argument(
+        '--data',
+        metavar='DIR',
+        default=default,
+        help="read the data set in DIR (COCO's layout for detectors, ADE20K's for segmentors; classes are taken "
+        'from it), or an embedded one: "demo" or "shapes"' + ('' if default is None else ' (default: %(default)s)'),
+    )
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Flags of training and testing: where to write, how processes are started."""
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device`; see :func:`device`."""
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: cuda where there is one)')
+
+
+def device(given: str | None) -> str:
+    """The device to use.
+
+    Raises:
+        UsageError: there is none of that name here.
+    """
+    import torch
+
+    from mmvssm.errors import UsageError
+
+    if given is None:
+        return 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        torch.empty(1, device=given)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f'--device {given}: {str(error).splitlines()[0]}') from None
+    return given

@@ -1,0 +1,96 @@
+"""List the configs that come with the package; print one as it resolves, save it, or compare two."""
+
+import argparse
+
+from mmvssm import configs
+from mmvssm.commands import arguments
+
+EXAMPLES = """examples:
+  mmvssm config                                    # all of them
+  mmvssm config vmamba                             # those with this in their name
+  mmvssm config mask_rcnn_vmamba_t                 # one, with everything that it inherits
+  mmvssm config mask_rcnn_vmamba_t --save mine.py  # a file to change: it inherits from the original
+  mmvssm config mask_rcnn_vmamba_t --full --save mine.py
+  mmvssm config mask_rcnn_vmamba_t --diff mask_rcnn_vil_t"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A name, and what to do with it."""
+    parser.add_argument('config', nargs='?', default='', help='path or name of a config, or a part of names')
+    arguments.add_options(parser)
+    parser.add_argument('--save', metavar='FILE', help='write it to a file that does not exist yet')
+    parser.add_argument('--full', action='store_true', help='with --save: everything written out, no inheritance')
+    parser.add_argument('--diff', metavar='OTHER', help='show the settings in which another config differs')
+
+
+def run(args: argparse.Namespace) -> None:
+    """List, print, save or compare."""
+    if not args.config or (configs.named(args.config) is None and not args.config.endswith('.py')):
+        _list(args.config)
+        return
+    path = configs.find(args.config)
+    if args.diff:
+        _diff(args, configs.find(args.diff))
+    elif args.save:
+        _save(args, path)
+    else:
+        print(_resolved(args, path).pretty_text.rstrip())
+
+
+def _list(part: str) -> None:
+    from mmvssm.errors import UsageError
+
+    found = [name for name in configs.names() if part in name]
+    if not found:
+        raise UsageError(f'there is no config {part}{configs.near(part, configs.names())}')
+    width = max(map(len, found)) + 2
+    for name in found:
+        print(f'{name:{width}}{configs.about(configs.FOLDER / f"{name}.py").partition(chr(10))[0]}')
+
+
+def _resolved(args: argparse.Namespace, path):
+    from mmengine.config import Config
+
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(arguments.options(args.cfg_options))
+    return cfg
+
+
+def _diff(args: argparse.Namespace, other) -> None:
+    before, after = (_flat(_resolved(args, path).to_dict()) for path in (configs.find(args.config), other))
+    for key in sorted(before.keys() | after.keys()):
+        if key not in after or key not in before or before[key] != after[key]:
+            print(f'{key}\n  - {before.get(key, "(not set)")}\n  + {after.get(key, "(not set)")}')
+
+
+def _flat(node, place: str = '') -> dict:
+    """{'model.backbone.arch': 'tiny_s1l8', ...}: leaves by the dotted names that --cfg-options take."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
+    leaves: dict = {}
+    for key, value in items:
+        name = f'{place}.{key}' if place else str(key)
+        plain = not isinstance(value, dict) and not (isinstance(value, list | tuple) and any(map(_nested, value)))
+        leaves.update({name: value} if plain else _flat(value, name))
+    return leaves
+
+
+def _nested(value) -> bool:
+    return isinstance(value, dict | list | tuple)
+
+
+def _save(args: argparse.Namespace, path) -> None:
+    from pathlib import Path
+
+    from mmvssm.errors import UsageError
+
+    target = Path(args.save)
+    if target.exists():
+        raise UsageError(f'--save {target}: the file exists already')
+    if target.suffix != '.py':
+        raise UsageError(f'--save {target}: the name of a config ends with .py')
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if args.full or args.cfg_options:
+        target.write_text(_resolved(args, path).pretty_text, encoding='utf-8')
+    else:
+        target.write_text(f'"""{configs.about(path)}\n"""\n\n_base_ = [{str(path.resolve())!r}]\n', encoding='utf-8')
+    print(f'{target}: train it by `mmvssm train {target}`')

@@ -1,0 +1,50 @@
+"""Evaluate a detector or a segmentor on a data set, with mmdet's and mmseg's flags."""
+
+import argparse
+
+from mmvssm.commands import arguments
+
+EXAMPLES = """examples:
+  mmvssm test mask_rcnn_vmamba_t work_dirs/mask_rcnn_vmamba_t/epoch_12.pth
+  mmvssm test vmamba_tiny_s1l8.mask_rcnn_1x_coco              # a published checkpoint in its config, on data/coco
+  mmvssm test CONFIG CHECKPOINT --data DIR --show-dir pictures"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of mmdet's and mmseg's test tools, and `--data`."""
+    arguments.add_config(parser)
+    parser.add_argument(
+        'checkpoint', nargs='?', help='checkpoint file or URL (default: the published one of a config or name)'
+    )
+    arguments.add_data(parser)
+    arguments.add_run(parser)
+    parser.add_argument('--out', help='keep predictions: a .pkl file for detectors, a folder of PNGs for segmentors')
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument('--show-dir', help='paint predictions into this folder (WORK_DIR/TIMESTAMP/ if relative)')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown pictures')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Test."""
+    from mmvssm.commands import targets
+    from mmvssm.openmmlab import running
+
+    running.set_local_rank(args.local_rank)
+    target = targets.whole_model(args.config, args.checkpoint)
+    cfg = running.load_config(
+        target.config_file,
+        splits=('test',),
+        data_set=args.data,
+        options=arguments.options(args.cfg_options),
+        work_dir=args.work_dir,
+        launcher=args.launcher,
+    )
+    if args.show or args.show_dir:
+        running.draw_predictions(cfg, args.show_dir, args.wait_time if args.show else None)
+    if args.tta:
+        running.augment_tests(cfg)
+    if args.out is not None:
+        running.keep_predictions(cfg, args.out)
+    cfg.load_from, cfg.resume = target.local_checkpoint(), False
+    running.build_runner(cfg, strict=True).test()

@@ -1,0 +1,56 @@
+"""Train a detector or a segmentor, with mmdet's and mmseg's flags; the config says which."""
+
+import argparse
+
+from mmvssm import configs
+from mmvssm.commands import arguments
+from mmvssm.errors import UsageError
+
+EXAMPLES = """examples:
+  mmvssm train demo/mask_rcnn_vmamba_nuclei --data demo       # embedded images, minutes on a laptop
+  mmvssm train mask_rcnn_vmamba_t                             # COCO in data/coco
+  mmvssm train mask_rcnn_localvmamba_t --data MY_IMAGES       # your own, classes are taken from it
+  mmvssm train upernet_vmamba_t --amp --resume
+  torchrun --nproc_per_node 8 -m mmvssm.commands train mask_rcnn_vmamba_t --launcher pytorch"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of mmdet's and mmseg's train tools, and `--data`."""
+    arguments.add_config(parser)
+    arguments.add_data(parser)
+    arguments.add_run(parser)
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision (bfloat16 unless the config says otherwise)'
+    )
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without a value, from the latest one in the work folder',
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train."""
+    from mmvssm.openmmlab import running
+
+    running.set_local_rank(args.local_rank)
+    cfg = running.load_config(
+        configs.find(args.config),
+        splits=('train', 'val'),
+        data_set=args.data,
+        options=arguments.options(args.cfg_options),
+        work_dir=args.work_dir,
+        amp=args.amp,
+        launcher=args.launcher,
+    )
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise UsageError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    running.build_runner(cfg, strict=cfg.get('resume', False)).train()

@@ -1,0 +1,98 @@
+"""Runs of mmengine's Runner: the config that a command leads to, and the runner of it."""
+
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmvssm.errors import UsageError
+from mmvssm.openmmlab import data, device
+from mmvssm.openmmlab.tasks import task_of
+
+
+def set_local_rank(rank: int) -> None:
+    """What older launchers say by a flag and mmengine reads from the environment."""
+    os.environ.setdefault('LOCAL_RANK', str(rank))
+
+
+def load_config(
+    path: Path,
+    *,
+    splits: tuple[str, ...],
+    data_set: str | None = None,
+    options: dict | None = None,
+    work_dir: str | None = None,
+    amp: bool = False,
+    launcher: str = 'none',
+) -> Config:
+    """A config as a command changes it, its data sets looked at.
+
+    Args:
+        path: the config file.
+        splits: 'train', 'val', 'test': the data sets that have to be there.
+        data_set: a folder, or the name of an embedded data set, to read in place of the config's; see `data.point_to`.
+        options: settings to override, keys with dots.
+        work_dir: where logs and checkpoints go; work_dirs/CONFIG by default.
+        amp: mixed precision.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Raises:
+        UsageError, DataError: a missing config or data set.
+    """
+    cfg = Config.fromfile(path)
+    cfg.launcher = launcher
+    if data_set is not None:
+        data.point_to(cfg, data_set)
+    cfg.merge_from_dict(options or {})
+    cfg.work_dir = work_dir or cfg.get('work_dir') or f'./work_dirs/{path.stem}'
+    if amp:
+        device.use_amp(cfg)
+    for change in device.fit_device(cfg):
+        print_log(change, logger='current')
+    for split in splits:
+        data.check(cfg, split)
+    return cfg
+
+
+def build_runner(cfg: Config, strict: bool) -> Runner:
+    """The runner of a config, an own `runner_type` included.
+
+    strict: a checkpoint must fit the model to the last key; otherwise the heads may differ (fine-tuning).
+    """
+    hook = dict(type='mmvssm.StrictLoadHook', heads_may_differ=not strict)
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def draw_predictions(cfg: Config, folder: str | None = None, window_seconds: float | None = None) -> None:
+    """Paint predictions of a test into a folder, or show each in a window for so long.
+
+    Raises:
+        UsageError: the config has no visualization hook.
+    """
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise UsageError('--show and --show-dir need default_hooks.visualization in the config')
+    hook.update(draw=True, interval=1)  # upstream mmseg counts test images by the interval too
+    if window_seconds is not None:
+        hook.update(show=True, wait_time=window_seconds)
+    if folder is not None:
+        task_of(cfg).show_in(cfg, folder)
+
+
+def keep_predictions(cfg: Config, out: str) -> None:
+    """`--out`."""
+    task_of(cfg).keep_predictions(cfg, out)
+
+
+def augment_tests(cfg: Config) -> None:
+    """`--tta`: the config's `tta_model` and `tta_pipeline`, or the task's."""
+    if 'mask_head' in cfg.model.get('roi_head', {}):
+        raise UsageError('--tta: mmdet merges boxes, not masks; it cannot test a model with a mask head')
+    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+        task_of(cfg).augment_tests(cfg)
+    cfg.model = dict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
