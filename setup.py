@@ -28,6 +28,8 @@ MM = [
 ]
 # what OpenMMLab, the continuation or upstream, is used with here
 BESIDE_MM = ['opencv-python-headless>=4.10.0.84', 'pycocotools>=2.0.8', 'matplotlib>=3.9.2']
+TILE = ['sahi>=0.11.36']  # large images
+APP = ['gradio>=5']  # the local page
 DEV = [
     'pytest>=8.3',
     'pytest-xdist>=3.6',
@@ -39,6 +41,8 @@ DEV = [
     'onnxscript>=0.2',
     'onnxruntime>=1.20.1',
     'segmentation-models-pytorch>=0.5',
+    *TILE,
+    *APP,
 ]
 
 setup(
@@ -50,5 +54,5 @@ setup(
         'mmvssm.weights.published': ['*.yml'],
     },
     install_requires=BASE,
-    extras_require={'mm': [*MM, *BESIDE_MM], 'dev': DEV},
+    extras_require={'mm': [*MM, *BESIDE_MM], 'tile': TILE, 'app': APP, 'dev': DEV},
 )

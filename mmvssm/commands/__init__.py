@@ -14,6 +14,7 @@ __all__ = ['COMMANDS', 'UsageError', 'main', 'parser']
 COMMANDS = {
     'train': 'train a detector or a segmentor',
     'test': 'evaluate one on a data set',
+    'predict': 'run one on images, folders, URLs, videos or a camera',
     'config': 'list the configs, print, save or compare them',
     'weights': 'list, fetch, verify, tell apart and convert checkpoints',
     'zoo': 'search the published models by task, size, accuracy and licence',

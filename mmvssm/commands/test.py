@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Test."""
-    from mmvssm.commands import targets
+    from mmvssm import targets
     from mmvssm.openmmlab import running
 
     running.set_local_rank(args.local_rank)

@@ -1,5 +1,16 @@
 """Pictures, without any OpenMMLab: one file a kind."""
 
-from .contact_sheet import Instances, beside, paint_instances, paint_labels, palette, sheet
+from .contact_sheet import Colours, Instances, beside, paint_instances, paint_labels, palette, sheet
+from .predictions import paint_classes, paint_found
 
-__all__ = ['Instances', 'beside', 'paint_instances', 'paint_labels', 'palette', 'sheet']
+__all__ = [
+    'Colours',
+    'Instances',
+    'beside',
+    'paint_classes',
+    'paint_found',
+    'paint_instances',
+    'paint_labels',
+    'palette',
+    'sheet',
+]

@@ -26,6 +26,11 @@ class Instances(NamedTuple):
     masks: np.ndarray | None = None
     scores: np.ndarray | None = None
 
+    def only(self, kept: np.ndarray) -> 'Instances':
+        """Those of some indices."""
+        masks = None if self.masks is None else self.masks[kept]
+        return Instances(self.boxes[kept], self.labels[kept], masks, None if self.scores is None else self.scores[kept])
+
 
 def palette(number: int) -> list[tuple[int, int, int]]:
     """Distinct colours: hues a golden angle apart."""

@@ -3,7 +3,9 @@
 from mmengine.config import Config
 
 from mmvssm.errors import UsageError
+from mmvssm.openmmlab import tiles
 from mmvssm.openmmlab.layouts.coco import COCO
+from mmvssm.pictures import Instances
 
 from .task import Task
 
@@ -34,6 +36,12 @@ def _flipped_pipeline(cfg: Config) -> list[dict]:
     return [*cfg.test_dataloader.dataset.pipeline[:-1], augment]
 
 
+def _found(sample) -> dict[str, Instances]:
+    found = sample.pred_instances
+    parts = {key: found[key].cpu().numpy() for key in ('bboxes', 'labels', 'masks', 'scores') if key in found}
+    return dict(instances=Instances(parts['bboxes'], parts['labels'], parts.get('masks'), parts.get('scores')))
+
+
 DETECTION = Task(
     scope='mmdet',
     how_to_get='COCO: https://cocodataset.org/#download (train2017, val2017, annotations), unpacked into data/coco',
@@ -41,4 +49,7 @@ DETECTION = Task(
     show_in=_show_in,
     keep_predictions=_keep_predictions,
     augment_tests=_augment_tests,
+    found=_found,
+    tile=lambda cfg, pipeline, side, overlap: pipeline,
+    predict_tiles=tiles.predict,
 )

@@ -1,5 +1,6 @@
 """Semantic segmentation, by mmseg."""
 
+import numpy as np
 from mmengine.config import Config
 
 from mmvssm.errors import UsageError
@@ -22,6 +23,17 @@ def _augment_tests(cfg: Config) -> None:
     raise UsageError('--tta needs tta_model and tta_pipeline in the config')
 
 
+def _found(sample) -> dict[str, np.ndarray]:
+    return dict(labels=sample.pred_sem_seg.data.squeeze(0).cpu().numpy())
+
+
+def _tile(cfg: Config, pipeline: list, side: int, overlap: float) -> list:
+    """mmseg's sliding window, on images at their own size."""
+    stride = max(1, round(side * (1 - overlap)))
+    cfg.model.test_cfg = dict(mode='slide', crop_size=(side, side), stride=(stride, stride))
+    return [step for step in pipeline if step['type'] != 'Resize']
+
+
 SEGMENTATION = Task(
     scope='mmseg',
     how_to_get='ADE20K: http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip, unpacked into data/ade',
@@ -29,4 +41,6 @@ SEGMENTATION = Task(
     show_in=_show_in,
     keep_predictions=_keep_predictions,
     augment_tests=_augment_tests,
+    found=_found,
+    tile=_tile,
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from mmengine.config import Config
 
@@ -19,6 +20,9 @@ class Task:
         show_in: (config, folder): `--show-dir`.
         keep_predictions: (config, path): `--out`.
         augment_tests: (config): sets `tta_model` and `tta_pipeline` where a config has none.
+        found: a data sample of a prediction -> what `found.Found` says of it, by field.
+        tile: (config, test pipeline, side, overlap) -> the pipeline for tiles; may change the config.
+        predict_tiles: see `tiles.predict`; None where the model itself works by tiles then.
     """
 
     scope: str
@@ -27,3 +31,6 @@ class Task:
     show_in: Callable[[Config, str], None]
     keep_predictions: Callable[[Config, str], None]
     augment_tests: Callable[[Config], None]
+    found: Callable[[Any], dict[str, Any]]
+    tile: Callable[[Config, list, int, float], list]
+    predict_tiles: Callable[..., Any] | None = None

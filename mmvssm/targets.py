@@ -1,8 +1,8 @@
 """What a command is asked to look at: CONFIG-OR-NAME, and a checkpoint of it.
 
 The words that name a model are the path or the name of a config (`mask_rcnn_vmamba_t`), a published checkpoint
-(`vmamba_tiny_s1l8.mask_rcnn_1x_coco`), a variant (`vmamba_tiny_s1l8`), a config of mmdet or mmseg (`mmdet::...`) and
-any other model that timm has.
+(`vmamba_tiny_s1l8.mask_rcnn_1x_coco`), a variant (`vmamba_tiny_s1l8`), the work folder of a run (its config and its
+best or last checkpoint), a config of mmdet or mmseg (`mmdet::...`) and any other model that timm has.
 """
 
 import os
@@ -89,6 +89,8 @@ def find(name: str, checkpoint: str | None = None) -> Target:
         if record.task == 'imagenet':
             return Target(name, backbone=name, checkpoint=checkpoint or name)
         return Target(name, config=configs.find(record.config), checkpoint=checkpoint or name)
+    if Path(name).is_dir():
+        return _of_run(Path(name), checkpoint)
     if '::' in name:
         return Target(name, config=_of_package(name), checkpoint=checkpoint)
     if (path := _config(name)) is not None:
@@ -122,6 +124,15 @@ def whole_model(name: str, checkpoint: str | None = None) -> Target:
     models = [one.name for one in weights.PUBLISHED.values() if one.model == variant and one.config]
     having = f': give {" or ".join(models[:3])}, or a config' if models else '; give a config'
     raise UsageError(f'{name} is a backbone, not a detector or segmentor{having}')
+
+
+def _of_run(folder: Path, checkpoint: str | None) -> Target:
+    """The config that a run has put in its work folder, and its best checkpoint or else its last."""
+    written = sorted(folder.glob('*.py'))
+    if len(written) != 1:
+        raise UsageError(f'{folder} is no work folder of a run: it holds {len(written)} configs (*.py), not one')
+    files = sorted(folder.glob('*.pth'), key=lambda path: ('best' in path.name, path.stat().st_mtime))
+    return Target(str(folder), config=written[0], checkpoint=checkpoint or (str(files[-1]) if files else None))
 
 
 def _config(name: str) -> Path | None:
