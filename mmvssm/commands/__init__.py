@@ -18,6 +18,7 @@ COMMANDS = {
     'config': 'list the configs, print, save or compare them',
     'weights': 'list, fetch, verify, tell apart and convert checkpoints',
     'zoo': 'search the published models by task, size, accuracy and licence',
+    'doctor': 'what is installed, what runs here, and what is wrong or slow',
     'demo': 'train a small detector on embedded images and show what it finds',
 }
 DEBUG = 'MMVSSM_DEBUG'
