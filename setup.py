@@ -1,7 +1,12 @@
 """Packages and requirements. `kernels/` stands at the top of the repository and installs as `mmvssm.kernels`."""
 
-from setuptools import find_packages, setup
+import shutil
+from pathlib import Path
 
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
 KERNELS = ['mmvssm.kernels'] + [f'mmvssm.kernels.{name}' for name in find_packages('kernels')]
 
 # The lower bounds are installed and tested: `make test-oldest`.
@@ -45,12 +50,32 @@ DEV = [
     *APP,
 ]
 
+
+class BuildWithConfigs(build_py):
+    """Puts configs and metafiles into mmvssm/.mim, where mim, mmengine and `mmvssm.configs` look for them."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:  # there the source tree serves
+            return
+        mim = Path(self.build_lib) / 'mmvssm/.mim'
+        shutil.rmtree(mim, ignore_errors=True)
+        metafiles = sorted((ROOT / 'mmvssm/weights/published').glob('*.yml'))
+        for path in [*sorted((ROOT / 'configs').rglob('*.py')), *metafiles]:
+            target = mim / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        names = [path.relative_to(ROOT).as_posix() for path in metafiles]  # neither mim nor mmengine knows wildcards
+        (mim / 'model-index.yml').write_text('Import:\n' + ''.join(f'  - {name}\n' for name in names))
+
+
 setup(
+    cmdclass={'build_py': BuildWithConfigs},
     packages=find_packages(include=['mmvssm', 'mmvssm.*']) + KERNELS,
     package_dir={'mmvssm.kernels': 'kernels'},
     package_data={
         'mmvssm': ['py.typed'],
-        'mmvssm.demo': ['nuclei_images/*.json', 'nuclei_images/*/*.png'],
+        'mmvssm.demo': ['nuclei-images/*.json', 'nuclei-images/*/*.png'],
         'mmvssm.weights.published': ['*.yml'],
     },
     install_requires=BASE,

@@ -1,5 +1,6 @@
 """What gets installed, and what importing it needs."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmseg')
@@ -20,23 +22,48 @@ def run(code: str, cwd: Path, path: Path | None = None) -> str:
     return done.stdout.strip()
 
 
-def test_plain_install_has_kernels_inside_the_package(tmp_path):
-    command = [
-        sys.executable,
-        'setup.py',
-        '-q',
-        'build',
-        '--build-base',
-        tmp_path / 'b',
-        '--build-lib',
-        tmp_path / 'lib',
-    ]
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
+    """What a wheel holds."""
+    folder = tmp_path_factory.mktemp('built')
+    command = [sys.executable, 'setup.py', '-q', 'build', '--build-base', folder / 'b', '--build-lib', folder / 'lib']
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    assert (tmp_path / 'lib/mmvssm/kernels/selective_scan/op.py').is_file()
-    assert (tmp_path / 'lib/mmvssm/backbones/vmamba.py').is_file()
-    assert (tmp_path / 'lib/mmvssm/weights/published/vmamba.yml').is_file()
-    assert (tmp_path / 'lib/mmvssm/py.typed').is_file()
-    assert sorted(p.name for p in (tmp_path / 'lib').iterdir()) == ['mmvssm']
+    return folder / 'lib'
+
+
+def test_plain_install_has_kernels_inside_the_package(built):
+    assert (built / 'mmvssm/kernels/selective_scan/op.py').is_file()
+    assert (built / 'mmvssm/backbones/vmamba.py').is_file()
+    assert (built / 'mmvssm/weights/published/vmamba.yml').is_file()
+    assert (built / 'mmvssm/py.typed').is_file()
+    assert len(list((built / 'mmvssm/demo').rglob('*.png'))) == 64
+    assert sorted(path.name for path in built.iterdir()) == ['mmvssm']
+
+
+def test_plain_install_has_configs_and_metafiles_where_mim_looks_for_them(built):
+    configs = {path.relative_to(ROOT / 'configs') for path in (ROOT / 'configs').rglob('*.py')}
+    mim = built / 'mmvssm/.mim'
+    assert {path.relative_to(mim / 'configs') for path in (mim / 'configs').rglob('*.py')} == configs
+    index = yaml.safe_load((mim / 'model-index.yml').read_text())
+    models = [one for name in index['Import'] for one in yaml.safe_load((mim / name).read_text())['Models']]
+    named = [mim / one['Config'] for one in models if 'Config' in one]
+    assert len(named) > 40
+    assert all(path.is_file() for path in named)
+
+
+def test_commands_work_outside_the_repository(built, tmp_path):
+    code = (
+        'from mmvssm.commands import main\n'
+        'main(["config", "mask_rcnn_vmamba_t", "--save", "mine.py"])\n'
+        'from mmengine.config import Config; print(Config.fromfile("mine.py").model.backbone.arch)'
+    )
+    assert run(code, tmp_path, built).splitlines()[-1] == 'tiny_s1l8'
+
+
+def test_the_console_command_is_declared():
+    script = re.search(r'^\[project.scripts\]\nmmvssm = "(.*):(.*)"', (ROOT / 'pyproject.toml').read_text(), re.M)
+    module, function = script.groups()
+    assert callable(getattr(importlib.import_module(module), function))
 
 
 def editable_install(folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """Real images of the demo: 48 + 16 fluorescence pictures of cell nuclei, 256 x 256, every nucleus outlined by hand.
 
-From the Data Science Bowl 2018 (Caicedo et al., Nature Methods 2019; CC0); `nuclei_images/provenance.json` names the
+From the Data Science Bowl 2018 (Caicedo et al., Nature Methods 2019; CC0); `nuclei-images/provenance.json` names the
 source of each. One folder serves both tasks:
 
     DIR/images/{training,validation}/nuclei_0001.png
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SOURCE = Path(__file__).with_name('nuclei_images')
+SOURCE = Path(__file__).with_name('nuclei-images')
 SPLITS = {'training': 'train', 'validation': 'val'}
 LAST = 'classes.json'
 
