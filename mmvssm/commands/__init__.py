@@ -15,11 +15,12 @@ COMMANDS = {
     'train': 'train a detector or a segmentor',
     'test': 'evaluate one on a data set',
     'predict': 'run one on images, folders, URLs, videos or a camera',
+    'draw': 'scan paths, receptive fields, features, curves and training samples as pictures',
     'config': 'list the configs, print, save or compare them',
     'weights': 'list, fetch, verify, tell apart and convert checkpoints',
     'zoo': 'search the published models by task, size, accuracy and licence',
-    'doctor': 'what is installed, what runs here, and what is wrong or slow',
     'demo': 'train a small detector on embedded images and show what it finds',
+    'doctor': 'what is installed, what runs here, and what is wrong or slow',
 }
 DEBUG = 'MMVSSM_DEBUG'
 EPILOG = f"""`mmvssm COMMAND --help` tells more. Errors in what was given are told in a line or two; {DEBUG}=1 shows the

@@ -141,11 +141,9 @@ def _outline(mask: np.ndarray, width: int) -> np.ndarray:
 
 def _words(found: Instances, i: int, names: Sequence[str]) -> list[str]:
     """The label of an object, longest form first."""
-    name = names[int(found.labels[i])]
-    if found.scores is None:
-        return [name]
-    score = f'{float(found.scores[i]):.2f}'
-    return [f'{name} {score}', name, score]
+    name = [names[int(found.labels[i])]] if len(names) > 1 else []  # the only class is told by the legend
+    score = [] if found.scores is None else [f'{float(found.scores[i]):.2f}']
+    return [' '.join([*name, *score]), *name, *score] if name or score else []
 
 
 def _name(draw: ImageDraw.ImageDraw, box, forms: list[str], colour, font, size) -> None:

@@ -42,6 +42,13 @@ def _found(sample) -> dict[str, Instances]:
     return dict(instances=Instances(parts['bboxes'], parts['labels'], parts.get('masks'), parts.get('scores')))
 
 
+def _truth(sample) -> dict[str, Instances]:
+    truth = sample.gt_instances
+    boxes = getattr(truth.bboxes, 'tensor', truth.bboxes).numpy()
+    masks = truth.masks.to_ndarray() if 'masks' in truth else None
+    return dict(instances=Instances(boxes, truth.labels.numpy(), masks))
+
+
 DETECTION = Task(
     scope='mmdet',
     how_to_get='COCO: https://cocodataset.org/#download (train2017, val2017, annotations), unpacked into data/coco',
@@ -50,6 +57,7 @@ DETECTION = Task(
     keep_predictions=_keep_predictions,
     augment_tests=_augment_tests,
     found=_found,
+    truth=_truth,
     tile=lambda cfg, pipeline, side, overlap: pipeline,
     predict_tiles=tiles.predict,
 )

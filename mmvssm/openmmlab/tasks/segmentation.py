@@ -27,6 +27,10 @@ def _found(sample) -> dict[str, np.ndarray]:
     return dict(labels=sample.pred_sem_seg.data.squeeze(0).cpu().numpy())
 
 
+def _truth(sample) -> dict[str, np.ndarray]:
+    return dict(labels=sample.gt_sem_seg.data.squeeze(0).numpy())
+
+
 def _tile(cfg: Config, pipeline: list, side: int, overlap: float) -> list:
     """mmseg's sliding window, on images at their own size."""
     stride = max(1, round(side * (1 - overlap)))
@@ -42,5 +46,6 @@ SEGMENTATION = Task(
     keep_predictions=_keep_predictions,
     augment_tests=_augment_tests,
     found=_found,
+    truth=_truth,
     tile=_tile,
 )

@@ -21,6 +21,7 @@ class Task:
         keep_predictions: (config, path): `--out`.
         augment_tests: (config): sets `tta_model` and `tta_pipeline` where a config has none.
         found: a data sample of a prediction -> what `found.Found` says of it, by field.
+        truth: the same of the labels of a training sample.
         tile: (config, test pipeline, side, overlap) -> the pipeline for tiles; may change the config.
         predict_tiles: see `tiles.predict`; None where the model itself works by tiles then.
     """
@@ -32,5 +33,6 @@ class Task:
     keep_predictions: Callable[[Config, str], None]
     augment_tests: Callable[[Config], None]
     found: Callable[[Any], dict[str, Any]]
+    truth: Callable[[Any], dict[str, Any]]
     tile: Callable[[Config, list, int, float], list]
     predict_tiles: Callable[..., Any] | None = None
