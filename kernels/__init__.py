@@ -1,5 +1,10 @@
 """Sequence operators along scan orders. Imported as `mmvssm.kernels`; see README.md beside this file."""
 
+if __name__ == 'kernels':
+    # In a clone this folder answers to the name of Hugging Face's package, which transformers tries to import. A second
+    # copy of the modules would register the operators again, and leave torch with freed schemas of the first.
+    raise ImportError('this folder is mmvssm.kernels: import mmvssm')
+
 from .backend import SlowKernelWarning, use_backend
 from .causal_conv import causal_conv
 from .mlstm import mlstm

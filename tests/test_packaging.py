@@ -91,6 +91,18 @@ def test_a_script_beside_a_clone_called_mmvssm_imports_the_package(tmp_path, pat
     assert run(code, tmp_path, path(tmp_path / 'site')) == expected
 
 
+def test_in_a_clone_nobody_takes_the_kernels_for_another_package(tmp_path):
+    """transformers tries to import `kernels`; a second copy of the operators frees what torch knows of the first."""
+    code = (
+        'import mmvssm, torch\n'
+        'try: import kernels\n'
+        'except ImportError as error: print(error)\n'
+        'from mmvssm.kernels.selective_scan.op import selective_scan_op\n'
+        'print(torch.ops.mmvssm.selective_scan.default is selective_scan_op._opoverload)'
+    )
+    assert run(code, tmp_path, ROOT).splitlines() == ['this folder is mmvssm.kernels: import mmvssm', 'True']
+
+
 def test_imports_without_openmmlab(tmp_path):
     block = f'import sys; sys.modules.update(dict.fromkeys({OPENMMLAB!r}))'
     code = f'{block}; import mmvssm; print(len(mmvssm.list_models()) > 20)'
