@@ -1,10 +1,7 @@
 """The only place that times."""
 
-import ctypes
-import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
@@ -24,27 +21,6 @@ def timed(call: Callable[[], object], device: str, budget: float = 2.0, least: i
     while len(times) < least or (time.perf_counter() < end and len(times) < 100):
         times.append(once())
     return min(times)
-
-
-def peak_mib(call: Callable[[], object], device: str) -> float:
-    """MiB that `call` needs on top of what is there (Linux or CUDA)."""
-    if device == 'cuda':
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    if not Path('/proc/self/clear_refs').exists():
-        return float('nan')
-    if hasattr(libc := ctypes.CDLL(None), 'malloc_trim'):
-        libc.malloc_trim(0)  # pages that earlier calls left would count as there
-    Path('/proc/self/clear_refs').write_text('5')
-
-    def status(field):
-        return int(re.search(rf'{field}:\s+(\d+)', Path('/proc/self/status').read_text())[1]) / 1024
-
-    before = status('VmRSS')
-    call()
-    return max(0.0, status('VmHWM') - before)
 
 
 def graph_ms(call: Callable[[], object], repeats: int = 10) -> float:

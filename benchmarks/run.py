@@ -18,9 +18,10 @@ import torch
 
 from benchmarks import peers
 from benchmarks.cases import LOOP_LIMIT, MODELS, NAMES, SHAPES, VIL, inputs
-from benchmarks.measure import peak_mib, timed
+from benchmarks.measure import timed
 from mmvssm import create_model
 from mmvssm.kernels import mlstm, register, selective_scan, use_backend
+from mmvssm.profiling.memory import peak_mib
 from mmvssm.testing import LIMITS, relative_rms
 
 

@@ -16,6 +16,7 @@ COMMANDS = {
     'test': 'evaluate one on a data set',
     'predict': 'run one on images, folders, URLs, videos or a camera',
     'draw': 'scan paths, receptive fields, features, curves and training samples as pictures',
+    'profile': 'parameters, FLOPs, memory and speed, beside other models',
     'config': 'list the configs, print, save or compare them',
     'weights': 'list, fetch, verify, tell apart and convert checkpoints',
     'zoo': 'search the published models by task, size, accuracy and licence',

@@ -1,30 +1,13 @@
 """FLOPs of whole detectors and segmentors are the published ones: 1280 x 800 and 1,000 proposals, or 512 x 2048."""
 
 import pytest
-from torch import Tensor, nn
 
 from mmvssm import count_flops
+from mmvssm.openmmlab.whole import Whole
 from tests.openmmlab.test_configs import DOWNSTREAM, config_of, model
 
 RESULTS = {config_of(r): r for r in DOWNSTREAM if r.flops and '3x' not in r.method}
 UNEXPLAINED = {'upernet_localvim_t': 158, 'upernet_localvim_s': 252}  # the reprinted figures are 181 and 297
-
-
-class Whole(nn.Module):
-    """A model's layers without the selection of boxes between them."""
-
-    def __init__(self, whole: nn.Module):
-        super().__init__()
-        self.whole = whole
-
-    def forward(self, x: Tensor) -> None:
-        if not hasattr(self.whole, 'roi_head'):
-            self.whole.decode_head(self.whole.extract_feat(x))
-            return
-        maps = self.whole.extract_feat(x)
-        self.whole.rpn_head(maps)
-        for head, boxes, side in ((self.whole.roi_head.bbox_head, 1000, 7), (self.whole.roi_head.mask_head, 100, 14)):
-            head(maps[0][:, :, :1, :1].expand(boxes, -1, side, side))
 
 
 @pytest.mark.slow
