@@ -34,6 +34,9 @@ MM = [
 # what OpenMMLab, the continuation or upstream, is used with here
 BESIDE_MM = ['opencv-python-headless>=4.10.0.84', 'pycocotools>=2.0.8', 'matplotlib>=3.9.2']
 TILE = ['sahi>=0.11.36']  # large images
+EXPORT = ['onnx>=1.18', 'onnxscript>=0.2', 'onnxruntime>=1.20.1']
+OPENVINO = ['openvino>=2025.0']  # a second runtime for exported files
+DOCS = ['mkdocs-material>=9.5', 'mkdocstrings[python]>=0.27']
 APP = ['gradio>=5']  # the local page
 DEV = [
     'pytest>=8.3',
@@ -42,9 +45,7 @@ DEV = [
     'mypy>=1.18',
     'types-pyyaml>=6.0.12',
     'matplotlib>=3.9.2',
-    'onnx>=1.18',
-    'onnxscript>=0.2',
-    'onnxruntime>=1.20.1',
+    *EXPORT,
     'segmentation-models-pytorch>=0.5',
     *TILE,
     *APP,
@@ -79,5 +80,13 @@ setup(
         'mmvssm.weights.published': ['*.yml'],
     },
     install_requires=BASE,
-    extras_require={'mm': [*MM, *BESIDE_MM], 'tile': TILE, 'app': APP, 'dev': DEV},
+    extras_require={
+        'mm': [*MM, *BESIDE_MM],
+        'tile': TILE,
+        'app': APP,
+        'export': EXPORT,
+        'openvino': OPENVINO,
+        'docs': DOCS,
+        'dev': DEV,
+    },
 )

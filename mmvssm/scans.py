@@ -13,7 +13,9 @@ import os
 import pkgutil
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import NamedTuple
 
@@ -309,6 +311,17 @@ class _Cache:
 
 
 _cache = _Cache()
+_maker: ContextVar[Callable[..., Orders] | None] = ContextVar('mmvssm_orders_made_by', default=None)
+
+
+@contextmanager
+def made_by(maker: Callable[..., Orders]) -> Iterator[None]:
+    """Meanwhile, in this thread, `maker` answers :func:`orders`, with its arguments by position."""
+    before = _maker.set(maker)
+    try:
+        yield
+    finally:
+        _maker.reset(before)
 
 
 def orders(names: Sequence[Order], H: int, W: int, device=None, layer=None) -> Orders:
@@ -327,6 +340,8 @@ def orders(names: Sequence[Order], H: int, W: int, device=None, layer=None) -> O
     Raises:
         ValueError: no such order, or a function that fails or returns no order.
     """
+    if (maker := _maker.get()) is not None:
+        return maker(names, H, W, device, layer)
     if is_compiling():
         return build(names, H, W, device)
     if is_tracing():

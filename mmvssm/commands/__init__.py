@@ -17,6 +17,7 @@ COMMANDS = {
     'predict': 'run one on images, folders, URLs, videos or a camera',
     'draw': 'scan paths, receptive fields, features, curves and training samples as pictures',
     'profile': 'parameters, FLOPs, memory and speed, beside other models',
+    'export': 'write ONNX or PyTorch export files, checked',
     'config': 'list the configs, print, save or compare them',
     'weights': 'list, fetch, verify, tell apart and convert checkpoints',
     'zoo': 'search the published models by task, size, accuracy and licence',
