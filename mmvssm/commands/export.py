@@ -85,8 +85,8 @@ def _size(text: str) -> tuple[int, int]:
 
 def _stride(model: 'nn.Module') -> int:
     """Of a plain backbone, whose images are padded to whole patches by code that a graph does not hold; else 1."""
-    info = getattr(model, 'feature_info', None)
-    strides = set(info.reduction()) if hasattr(info, 'reduction') else {1, 2}
+    reduction = getattr(getattr(model, 'feature_info', None), 'reduction', None)
+    strides = set(reduction()) if reduction else set()
     return strides.pop() if len(strides) == 1 else 1
 
 

@@ -58,7 +58,7 @@ class MeanOverBins(nn.Module):
 
     @staticmethod
     def _table(size: int, bins: int, like: Tensor) -> Tensor:
-        """(bins, size): 1 / n where a bin reads one of its n places; bin i reads floor(i s / b) to ceil((i + 1) s / b)."""
+        """(bins, size): 1 / n at the n places of a bin, which are floor(i s / b) to ceil((i + 1) s / b) of bin i."""
         number = torch.arange(bins)[:, None]
         place = torch.arange(size)[None]
         inside = ((place >= number * size // bins) & (place < ((number + 1) * size + bins - 1) // bins)).to(like)
