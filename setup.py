@@ -49,6 +49,7 @@ DEV = [
     'segmentation-models-pytorch>=0.5',
     *TILE,
     *APP,
+    *DOCS,
 ]
 
 
