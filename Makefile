@@ -10,7 +10,9 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed$(if $(LOCK),,-newest)
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --durations=15
 
-.PHONY: help install demo lint unit test test-all test-oldest test-newest test-upstream lock clean
+IMAGE ?= mmvssm/demo/nuclei-images/validation/nuclei_1001.png
+
+.PHONY: help install demo site lint unit test test-all test-browser test-oldest test-newest test-upstream lock clean
 
 help:
 	@echo "make demo           train a small detector on embedded images and show what it found"
@@ -19,6 +21,8 @@ help:
 	@echo "make test-oldest    the test suite on the lowest versions that setup.py promises, in an environment of its own"
 	@echo "make test-newest    the same on the newest versions that fit together"
 	@echo "make test-upstream  the same on the upstream OpenMMLab packages"
+	@echo "make site           the documentation, in site/"
+	@echo "make test-browser   an image dropped on the page of MODEL= in a headless chromium (apt-get install chromium)"
 	@echo "make install        only create $(VENV) and install the versions of $(LOCK); LOCK= for the newest that fit"
 	@echo "make lock           write the lock files anew (needs uv)"
 	@echo "make clean          remove the environments; trained checkpoints, in work_dirs, stay"
@@ -32,6 +36,13 @@ $(STAMP): $(LOCK) setup.py pyproject.toml $(wildcard requirements/*.py requireme
 
 demo: $(STAMP)
 	$(VENV)/bin/mmvssm demo
+
+site: $(STAMP)
+	$(PY) -m mkdocs build --strict --quiet
+
+test-browser: $(STAMP)
+	$(PY) -m pip install --quiet playwright
+	$(PY) tests/browser/drop_an_image.py $(MODEL) $(IMAGE)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

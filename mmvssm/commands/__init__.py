@@ -22,6 +22,7 @@ COMMANDS = {
     'weights': 'list, fetch, verify, tell apart and convert checkpoints',
     'zoo': 'search the published models by task, size, accuracy and licence',
     'demo': 'train a small detector on embedded images and show what it finds',
+    'app': 'a local page: drop an image, compare two models',
     'doctor': 'what is installed, what runs here, and what is wrong or slow',
 }
 DEBUG = 'MMVSSM_DEBUG'
