@@ -19,6 +19,7 @@ COMMANDS = {
     'profile': 'parameters, FLOPs, memory and speed, beside other models',
     'export': 'write ONNX or PyTorch export files, checked',
     'config': 'list the configs, print, save or compare them',
+    'data': 'check, split or convert a data set',
     'weights': 'list, fetch, verify, tell apart and convert checkpoints',
     'zoo': 'search the published models by task, size, accuracy and licence',
     'demo': 'train a small detector on embedded images and show what it finds',
