@@ -5,6 +5,7 @@
 
 _base_ = ['./mask_rcnn_localvmamba_demo.py']
 model = dict(
+    roi_head=dict(bbox_head=dict(num_classes=1), mask_head=dict(num_classes=1)),
     train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=200), rcnn=dict(sampler=dict(num=64))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=300)),
 )

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     runner.train()
     found = {key: runner.message_hub.get_scalar(f'val/coco/{key}').current() for key in _keys()}
     print(table(found))
-    print(closing(name, args.data, cfg.work_dir))
+    print(closing(name, args.data, cfg.work_dir, _paths(runner)))
     print(f'all of it took {(time.time() - start) / 60:.1f} minutes')
 
 
@@ -60,15 +60,23 @@ def table(found: dict[str, float]) -> str:
     return '\n'.join(lines)
 
 
-def closing(config: str, data_set: str, work_dir: str) -> str:
+def _paths(runner) -> str:
+    """Draws the scan paths of the trained backbone; returns where."""
+    from mmvssm.pictures import draw_layers, save
+
+    return str(save(draw_layers(runner.model.backbone), f'{runner.work_dir}/scan_paths.png'))
+
+
+def closing(config: str, data_set: str, work_dir: str, paths: str) -> str:
     """Where everything is, and commands to go on with."""
     images = f'data/{"nuclei" if data_set == "demo" else data_set}/images/validation'
-    trained = f'{config} {work_dir}/LAST'
     return f"""
 held-out images, ground truth left, predictions right: {work_dir}/contact_sheet.png
+the orders in which its layers read an image: {paths}
 checkpoint and logs: {work_dir}
 what to try next:
-  mmvssm predict {trained} {images}
-  mmvssm draw features {trained} IMAGE
+  mmvssm predict {work_dir} {images}
+  mmvssm draw features {work_dir} IMAGE
+  mmvssm app {work_dir}
   mmvssm draw curves {work_dir}
   mmvssm train {config} --data YOUR_IMAGES"""

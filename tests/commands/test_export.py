@@ -6,6 +6,16 @@ import pytest
 from mmvssm.commands import main
 
 
+def test_classifier(tmp_path, capsys):
+    path = tmp_path / 'a.onnx'
+    main(['export', 'test_vim', '--size', '64', '-o', str(path)])
+    out = capsys.readouterr().out
+    assert out.count('agrees to') == 1, 'five images of one size'
+    assert 'the weights are random' in out
+    assert [value.name for value in onnx.load(path).graph.output] == ['logits']
+
+
+@pytest.mark.slow
 def test_segmentor_with_a_legend_of_what_it_did(tmp_path, capsys):
     path = tmp_path / 'a.onnx'
     main(['export', 'demo/upernet_localvmamba_demo', '--size', '64', '-o', str(path)])
