@@ -17,6 +17,10 @@ FORBIDDEN = {
     'mmvssm/backbones': (*OPENMMLAB, 'mmvssm.pictures', 'mmvssm.demo'),
     'mmvssm/demo': (*OPENMMLAB, 'mmvssm.backbones', 'mmvssm.kernels', 'mmvssm.weights'),
     'mmvssm/pictures': (*OPENMMLAB, 'mmvssm.demo', 'mmvssm.commands'),
+    'mmvssm/data': (*OPENMMLAB, 'torch', 'timm', 'mmvssm.backbones', 'mmvssm.commands'),
+    'mmvssm/export': (*OPENMMLAB, 'mmvssm.commands'),
+    'mmvssm/profiling': ('mmvssm.commands', 'benchmarks'),
+    'mmvssm/doctor': ('mmvssm.commands', 'benchmarks'),
     'mmvssm/openmmlab': ('tools', 'benchmarks', 'mmvssm.commands'),
     'mmvssm/commands': ('tools', 'benchmarks'),
 }

@@ -16,8 +16,8 @@ Written by `python tools/model_zoo.py` from the files in `mmvssm/weights/publish
   file that could not be traced to the authors' own paper or repository.
 - **State**: *weights published* (`pretrained=True` works), *weights never released* (figures only) or
   *architecture only* (nothing was ever trained in public).
-- `python tools/weights.py fetch NAME` downloads a file by its name in these tables. The authors give no checksums;
-  `python tools/weights.py verify FILE NAME` looks at the content instead.
+- `mmvssm weights fetch NAME` downloads a file by its name in these tables. The authors give no checksums;
+  `mmvssm weights verify FILE NAME` looks at the content instead.
 - Detectors are measured by their authors at 1280x800, segmentors at 512x2048.
 """
 SUPERNETS = """## Supernets
