@@ -7,8 +7,9 @@ from mmvssm.openmmlab import compat
 
 compat.install()  # before anything imports mmcv.ops
 
-from mmvssm.openmmlab import hooks, loading, necks, optim  # noqa: E402
+from mmvssm.openmmlab import hooks, loading, necks, optim, unattended  # noqa: E402
 
 hooks.strict_load.install()
+unattended.install()
 
-__all__ = ['compat', 'hooks', 'loading', 'necks', 'optim']
+__all__ = ['compat', 'hooks', 'loading', 'necks', 'optim', 'unattended']

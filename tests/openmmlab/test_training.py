@@ -2,12 +2,15 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 from pathlib import Path
 
 import pytest
 import torch
+
+from mmvssm.openmmlab.resuming import newest
 
 # each run is a fresh process, forked from one that has imported everything
 FORKS = multiprocessing.get_context('forkserver')
@@ -34,13 +37,18 @@ def run(*arguments, code=0, **variables) -> None:
     assert process.exitcode == code
 
 
+def free_port() -> int:
+    with socket.create_server(('localhost', 0)) as server:
+        return server.getsockname()[1]
+
+
 def losses(folder: Path, rank: int = 0) -> list[tuple[int, float]]:
     lines = (folder / f'losses{rank}').read_text().splitlines()
     return [(int(step), float(loss)) for step, loss in map(str.split, lines)]
 
 
 def parameters(folder: Path) -> torch.Tensor:
-    state = torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict']
+    state = torch.load(newest(folder), weights_only=False)['state_dict']
     return torch.cat([value.flatten() for value in state.values()])
 
 
@@ -61,6 +69,36 @@ def test_a_killed_and_resumed_run_has_the_same_losses(whole, tmp_path):
     assert torch.equal(parameters(tmp_path), parameters(whole))
 
 
+# how it runs, where it is killed, where it gets a signal
+UNDISTURBED = {
+    'by epochs': ('--loop', 'epoch'),
+    'by iterations': ('--loop', 'iter', '--save-every', 3),
+    'by iterations, endless sampler': ('--loop', 'endless', '--save-every', 3),
+    'two workers': ('--loop', 'epoch', '--workers', 2, '--save-every', 3),
+    'accumulated gradients': ('--loop', 'iter', '--accumulate', 4, '--save-every', 3),
+    'a seed of its own': ('--loop', 'epoch', '--seed', -1, '--save-every', 3),
+}
+
+
+@pytest.mark.parametrize('how', UNDISTURBED)
+def test_killed_stopped_and_resumed_with_noise_is_the_undisturbed_run_to_the_last_bit(how, tmp_path):
+    arguments = ('--noise', *UNDISTURBED[how])
+    ended, whole = tmp_path / 'ended', tmp_path / 'whole'
+    if how == 'a seed of its own':  # the two share the beginning, and so the seed
+        run(ended, *arguments, '--signal-at', 2, code=128 + signal.SIGTERM)
+        shutil.copytree(ended, whole)
+        run(whole, *arguments, '--resume')
+    else:
+        run(whole, *arguments)
+    run(ended, *arguments, *(['--resume'] if ended.exists() else []), '--die-at', 6, code=-signal.SIGKILL)
+    run(ended, *arguments, '--resume', '--signal-at', 13, code=128 + signal.SIGTERM)
+    run(ended, *arguments, '--resume')
+    found, expected = (dict(losses(folder)) for folder in (ended, whole))
+    assert found == expected
+    assert set(found) == set(range(20))
+    assert torch.equal(parameters(ended), parameters(whole))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('backend', ['blocked', 'reference'])
 def test_every_backend_trains_alike(backend, whole, tmp_path):
@@ -70,8 +108,7 @@ def test_every_backend_trains_alike(backend, whole, tmp_path):
 
 
 def test_two_processes_train_as_one_does_on_the_same_global_batch(whole, tmp_path):
-    with socket.create_server(('localhost', 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     ranks = [
         start(
             *(tmp_path, '--batch-size', 2, '--launcher', 'pytorch'),

@@ -1,14 +1,20 @@
 """A short training run of a micro backbone in a process of its own; writes every iteration's loss to FOLDER/losses.
 
 python -m tests.openmmlab.trainee FOLDER [--batch-size 4] [--resume] [--die-at 14] [--launcher pytorch]
+    [--noise] [--workers 2] [--loop epoch|iter|endless] [--signal-at 14 --signal 15] [--save-every 3] ...
 """
 
 import argparse
+import multiprocessing
 import os
+import random
 import signal
+import time
 from pathlib import Path
 
+import numpy as np
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
@@ -20,26 +26,76 @@ import mmvssm.openmmlab  # noqa: F401
 class Model(BaseModel):
     """Predicts an image's mean from the last map."""
 
-    def __init__(self):
+    def __init__(self, noise: bool):
         super().__init__()
-        self.backbone = MODELS.build(dict(type='mmvssm.LocalVMamba', arch='test_localvmamba'))
+        backbone = dict(type='mmvssm.LocalVMamba', arch='test_localvmamba', drop_path_rate=0.3 if noise else 0.0)
+        self.backbone = MODELS.build(backbone)
+        self.drop = torch.nn.Dropout(0.5 if noise else 0.0)
         self.head = torch.nn.Linear(self.backbone.feature_info.channels()[-1], 1)
 
     def forward(self, inputs, mode='tensor'):
         maps = self.backbone(inputs)
-        y = self.head(maps[-1].mean((2, 3)))[:, 0] + sum(m.mean((1, 2, 3)) for m in maps)
-        return dict(loss=(y - inputs.mean((1, 2, 3))).square().mean()) if mode == 'loss' else y
+        y = self.head(self.drop(maps[-1].mean((2, 3))))[:, 0] + sum(m.mean((1, 2, 3)) for m in maps)
+        return dict(loss=(y - inputs.mean((1, 2, 3))).square().mean()) if mode == 'loss' else [y]
+
+
+class Images(torch.utils.data.Dataset):
+    """40 images, changed by each of three generators where there is noise."""
+
+    def __init__(self, noise: bool):
+        self.noise = noise
+        self.images = [torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(i)) for i in range(40)]
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        image = self.images[index]
+        if self.noise:
+            image = image * np.random.uniform(0.5, 1.5) + random.random() + torch.rand(())
+        return image
 
 
 class Diary(Hook):
-    def __init__(self, path: Path, die_at: int):
-        self.path, self.die_at = path, die_at
+    """Notes every loss; does to its own process what the arguments say."""
+
+    def __init__(self, args: argparse.Namespace, rank: str):
+        self.args, self.rank = args, rank
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        with open(self.path, 'a') as file:
+        with open(self.args.folder / f'losses{self.rank}', 'a') as file:
             file.write(f'{runner.iter} {outputs["loss"].item()!r}\n')
-        if runner.iter == self.die_at:
+        if self.args.sleep:
+            (self.args.folder / 'sleeping').touch()
+            time.sleep(self.args.sleep)
+        if runner.iter == self.args.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if runner.iter == self.args.signal_at and self.rank == self.args.signal_rank:
+            self.signal()
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if self.args.signal_in_validation:
+            self.signal()
+
+    def signal(self):
+        os.kill(os.getpid(), self.args.signal)
+        for child in multiprocessing.active_children() if self.args.to_group else ():
+            os.kill(child.pid, self.args.signal)
+
+
+class Nothing(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results.append(np.random.rand() + random.random() + torch.rand(()))  # as some metrics do
+
+    def compute_metrics(self, results):
+        return dict(score=1.0)
+
+
+LOOPS = {
+    'epoch': (dict(by_epoch=True, max_epochs=2, val_interval=1), dict(type='DefaultSampler')),
+    'iter': (dict(by_epoch=False, max_iters=20, val_interval=6), dict(type='DefaultSampler')),
+    'endless': (dict(by_epoch=False, max_iters=20, val_interval=6), dict(type='InfiniteSampler')),
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,36 +104,61 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--batch-size', type=int, default=4)
     parser.add_argument('--resume', action='store_true')
     parser.add_argument('--die-at', type=int, default=-1)
+    parser.add_argument('--signal-at', type=int, default=-1)
+    parser.add_argument('--signal-rank', default='0')
+    parser.add_argument('--signal', type=int, default=signal.SIGTERM)
+    parser.add_argument('--signal-in-validation', action='store_true')
+    parser.add_argument('--to-group', action='store_true', help='the signal reaches workers too, as Ctrl-C does')
+    parser.add_argument('--ignore', type=int, help='a signal')
+    parser.add_argument('--sleep', type=float, default=0.0, help='seconds at the end of each iteration')
     parser.add_argument('--launcher', default='none')
+    parser.add_argument('--noise', action='store_true')
+    parser.add_argument('--workers', type=int, default=0)
+    parser.add_argument('--loop', default='epoch', choices=LOOPS)
+    parser.add_argument('--save-every', type=int, help='iterations, not epochs')
+    parser.add_argument('--accumulate', type=int, default=1)
+    parser.add_argument('--seed', type=int, default=0, help='-1 for one that the run draws')
     args = parser.parse_args(arguments)
+    if args.ignore is not None:
+        signal.signal(args.ignore, signal.SIG_IGN)
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    data = [torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(i)) for i in range(40)]
     rank = os.environ.get('RANK', '0')
+    cfg, sampler = LOOPS[args.loop]
+    checkpoint = dict(interval=args.save_every or 1, by_epoch=args.save_every is None, max_keep_ckpts=2)
+    validated = dict(val_dataloader=loader(args, dict(type='DefaultSampler', shuffle=False)), val_cfg=dict())
     runner = Runner(
-        Model(),
+        Model(args.noise),
         work_dir=str(args.folder),
-        train_dataloader=dict(
-            dataset=data,
-            batch_size=args.batch_size,
-            num_workers=0,
-            sampler=dict(type='DefaultSampler', seed=0),
-            collate_fn=lambda batch: dict(inputs=torch.stack(batch)),
-        ),
-        train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=10),
-        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3)),
+        train_dataloader=loader(args, sampler),
+        train_cfg=dict(cfg),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3), accumulative_counts=args.accumulate),
         param_scheduler=dict(type='CosineAnnealingLR', by_epoch=False, T_max=20),
-        default_hooks=dict(
-            logger=None, timer=None, checkpoint=dict(type='mmvssm.AtomicCheckpointHook', interval=1, max_keep_ckpts=2)
-        ),
-        custom_hooks=[Diary(args.folder / f'losses{rank}', args.die_at)],
+        default_hooks=dict(logger=None, timer=None, checkpoint=dict(type='mmvssm.AtomicCheckpointHook', **checkpoint)),
+        custom_hooks=[Diary(args, rank)],
         launcher=args.launcher,
         env_cfg=dict(dist_cfg=dict(backend='gloo')),
-        randomness=dict(seed=0),
+        randomness=dict(seed=None if args.seed < 0 else args.seed),
         resume=args.resume,
-        log_level='ERROR',
+        log_level='WARNING',
+        **(dict(validated, val_evaluator=[Nothing()]) if args.noise else {}),
     )
     runner.train()
+
+
+def loader(args, sampler: dict) -> dict:
+    return dict(
+        dataset=Images(args.noise),
+        batch_size=args.batch_size,
+        num_workers=args.workers,
+        persistent_workers=args.workers > 0,
+        sampler=dict(sampler),
+        collate_fn=collate,
+    )
+
+
+def collate(batch: list) -> dict:
+    return dict(inputs=torch.stack(batch))
 
 
 if __name__ == '__main__':

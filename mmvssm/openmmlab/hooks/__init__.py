@@ -6,7 +6,9 @@ from mmengine.registry import Registry
 from . import (  # noqa: F401
     atomic_checkpoint,
     contact_sheet,
+    exact_resume,
     nan_watch,
+    stop_signal,
     strict_load,
 )
 

@@ -13,11 +13,19 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
+from torch import Tensor
+
+from mmvssm.openmmlab.work_folder import in_words
+
+from .exact_resume import ExactResumeHook
+
+BETWEEN = 'checkpoint_between'  # the message hub's name for a checkpoint that a signal has led to
 
 
 @HOOKS.register_module()
@@ -26,16 +34,46 @@ class AtomicCheckpointHook(CheckpointHook):
 
     A kill at any moment leaves either the previous checkpoint and pointer or the new ones. Temporary files of a killed
     run (`.NAME.tmp`) are removed when the next one starts in the same folder.
+
+    A run with this hook can be left alone: it has `ExactResumeHook` and `StopSignalHook` too, and its work folder to
+    itself (see `unattended`).
     """
+
+    _saved_iter: int | None = None  # iterations behind the last checkpoint
+    _bytes: int | None = None  # of the one that is being saved
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
+        if runner.iter > 0:
+            self._saved_iter = runner.iter
         if not isinstance(self.file_backend, LocalBackend):
             return  # object stores put files in place whole
+        self._find_moved_best()
         if is_main_process() and os.path.isdir(self.out_dir):
             for leftover in Path(self.out_dir).glob('.*.tmp'):
                 _remove(leftover)
-        runner.save_checkpoint = functools.partial(_save_atomically, runner.save_checkpoint)
+        save = functools.partial(_save_atomically, runner.save_checkpoint)
+        runner.save_checkpoint = functools.partial(self._save_in_words, runner, save)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        super().before_save_checkpoint(runner, checkpoint)
+        self._bytes = _num_bytes(checkpoint)
+
+    def save_now(self, runner, meta: dict) -> str:
+        """Save between two regular checkpoints; returns the path.
+
+        Where those are counted in epochs it is `iter_N.pth`, which goes when the next regular one is there.
+
+        Args:
+            meta: `epoch` and `iter` of the state.
+        """
+        if meta['iter'] == self._saved_iter and self.last_ckpt is not None:
+            return self.last_ckpt
+        if self.by_epoch:
+            self._put(runner, f'iter_{meta["iter"]}.pth', meta, between=True)
+        else:
+            self._save_checkpoint_with_step(runner, meta['iter'], meta)
+        return self.last_ckpt
 
     def after_train(self, runner) -> None:
         vars(runner).pop('save_checkpoint', None)
@@ -44,7 +82,17 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         """Save, then point to it, then delete what is too much."""
         outdated = self._note_step(runner, step)
-        name = self.filename_tmpl.format(step)
+        self._put(runner, self.filename_tmpl.format(step), meta)
+        if outdated is not None:
+            self._delete(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated)))
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+
+    def _put(self, runner, name: str, meta: dict, between: bool = False) -> None:
+        """Save under a name and point to it; `between` two regular checkpoints, to be deleted after the next."""
+        info = runner.message_hub.runtime_info
+        earlier = info.get(BETWEEN)
+        if between:
+            runner.message_hub.update_info(BETWEEN, name)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
@@ -58,11 +106,42 @@ class AtomicCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
+        self._saved_iter = meta.get('iter', runner.iter if self.by_epoch else runner.iter + 1)
         if is_main_process():
-            write_text_atomically(os.path.join(runner.work_dir, 'last_checkpoint'), str(self.last_ckpt))
-        if outdated is not None:
-            self._delete(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated)))
-            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+            write_text_atomically(os.path.join(runner.work_dir, 'last_checkpoint'), self._relative(runner.work_dir))
+        if earlier is not None and earlier != name:
+            self._delete(self.file_backend.join_path(self.out_dir, earlier))
+            if info.get(BETWEEN) == earlier:
+                info.pop(BETWEEN)
+
+    def _relative(self, work_dir: str) -> str:
+        """What the pointer says: the name, so that the folder can be moved, unless the file is elsewhere."""
+        if not isinstance(self.file_backend, LocalBackend):
+            return str(self.last_ckpt)
+        return os.path.relpath(str(self.last_ckpt), work_dir)
+
+    def _find_moved_best(self) -> None:
+        """The best checkpoint of a run whose folder has moved is where its others are."""
+        path = getattr(self, 'best_ckpt_path', None)
+        if path is not None and not os.path.exists(path):
+            self.best_ckpt_path = os.path.join(self.out_dir, os.path.basename(path))
+        paths = getattr(self, 'best_ckpt_path_dict', {})
+        for name, path in paths.items():
+            if path is not None and not os.path.exists(path):
+                paths[name] = os.path.join(self.out_dir, os.path.basename(path))
+
+    def _save_in_words(self, runner, save: Callable, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """`Runner.save_checkpoint`, called in all processes: with their states, and errors of the disk in words."""
+        for hook in runner.hooks:
+            if isinstance(hook, ExactResumeHook):
+                hook.gather(runner)
+        try:
+            save(out_dir, filename, *args, **kwargs)
+        except OSError as error:
+            before = 'there is none before it'
+            if self._saved_iter is not None:
+                before = f'the one of iteration {self._saved_iter} is whole'
+            raise in_words(error, out_dir, 'the checkpoint', self._bytes, before) from error
 
     def _note_step(self, runner, step: int) -> int | None:
         """Add `step` to the steps that are kept; returns the one that has to go once this one is saved.
@@ -169,3 +248,12 @@ class _WaitingRemovals:
 
     def rmtree(self, path: str) -> None:
         self.removals.append((self._backend.rmtree, path))
+
+
+def _num_bytes(value: Any) -> int:
+    """Of the tensors in a checkpoint, which is nearly all of it."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, dict):
+        value = value.values()
+    return sum(map(_num_bytes, value)) if isinstance(value, list | tuple | type({}.values())) else 0

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.runner import find_latest_checkpoint
 from torch.utils.data import DataLoader
 
-from mmvssm.openmmlab import compat
+from mmvssm.openmmlab import compat, work_folder
 from mmvssm.openmmlab.hooks import atomic_checkpoint
+from mmvssm.openmmlab.resuming import newest
 from mmvssm.weights import read_checkpoint
 from tests.openmmlab import toy
 
@@ -31,8 +31,9 @@ def run(folder, epochs=1, train=True, resume=False, extra=None, **kwargs):
 
 
 def names(folder):
-    """Files in `folder`, without the copy of the config."""
-    return {path.name for path in Path(folder).iterdir() if path.is_file() and path.suffix != '.py'}
+    """Files in `folder`, without the copy of the config and the lock of a run that is under way."""
+    found = {path.name for path in Path(folder).iterdir() if path.is_file() and path.suffix != '.py'}
+    return found - {work_folder.LOCK}
 
 
 def the_hook(runner):
@@ -42,7 +43,7 @@ def the_hook(runner):
 def test_run_leaves_the_newest_checkpoints_and_a_pointer(tmp_path):
     run(tmp_path, epochs=4, max_keep_ckpts=2)
     assert names(tmp_path) == {'epoch_3.pth', 'epoch_4.pth', 'last_checkpoint'}
-    assert find_latest_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_4.pth')
+    assert newest(tmp_path) == str(tmp_path / 'epoch_4.pth')
 
 
 def test_resumed_run_continues_and_keeps_deleting(tmp_path):
@@ -89,7 +90,7 @@ def test_failed_save_leaves_the_previous_checkpoint_and_no_trace(tmp_path, monke
     with pytest.raises(OSError, match='No space left'):
         hook.after_train_epoch(runner)
     assert names(tmp_path) == {'epoch_1.pth', 'last_checkpoint'}
-    read_checkpoint(find_latest_checkpoint(str(tmp_path)))
+    read_checkpoint(newest(tmp_path))
 
 
 class Rising(BaseMetric):
@@ -159,7 +160,7 @@ def test_random_kills_during_saves_leave_a_loadable_checkpoint(kills, tmp_path, 
         os.close(waiting)
         os.close(saved)
         while_writing += any(name.endswith('.tmp') for name in names(tmp_path))
-        content = compat.load_from_file_or_url(find_latest_checkpoint(str(tmp_path)))
+        content = compat.load_from_file_or_url(newest(tmp_path))
         epoch = content['meta']['epoch']
         assert epoch > last
         assert (content['state_dict']['stem.bias'] == epoch).all()
