@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -27,6 +28,7 @@ COMMANDS = {
     'doctor': 'what is installed, what runs here, and what is wrong or slow',
 }
 DEBUG = 'MMVSSM_DEBUG'
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 EPILOG = f"""`mmvssm COMMAND --help` tells more. Errors in what was given are told in a line or two; {DEBUG}=1 shows the
 traceback as well."""
 
@@ -43,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     except Exception as error:
         if not _of_the_user(error) or os.environ.get(DEBUG):
             raise
-        sys.exit(f'error: {error.args[0] if isinstance(error, KeyError) and error.args else error}')
+        sys.exit(f'error: {_words(error)}')
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -100,12 +102,20 @@ def _of_the_user(error: Exception) -> bool:
     """Whether an error is of the user's making; those of a registry are while it builds from a config."""
     if isinstance(error, UsageError | FileNotFoundError | PermissionError):
         return True
+    if isinstance(error, OSError) and error.errno in DISK:
+        return True
     if (weights := sys.modules.get('mmvssm.weights')) and isinstance(error, weights.CheckpointError):
         return True
-    if not isinstance(error, KeyError | TypeError | ValueError | AssertionError):
-        return False
     trace, frames = error.__traceback__, set()
     while trace is not None:
         frames.add(trace.tb_frame.f_code.co_name)
         trace = trace.tb_next
     return not frames.isdisjoint(('build_from_cfg', 'fromfile', 'merge_from_dict'))
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, UsageError):
+        return str(error)
+    if (errors := sys.modules.get('mmvssm.openmmlab.preflight.errors')) is not None:
+        return errors.words(error)
+    return str(error.args[0] if isinstance(error, KeyError) and error.args else error)

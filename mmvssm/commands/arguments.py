@@ -27,12 +27,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options(given: list[str]) -> dict:
-    """`--cfg-options` as mmengine reads them."""
+    """`--cfg-options` as mmengine reads them.
+
+    Raises:
+        UsageError: one of them is not KEY=VALUE, or its value has no end.
+    """
     from mmengine.config import DictAction
 
+    from mmvssm.errors import UsageError
+
+    for one in given:
+        key, equals, _ = one.partition('=')
+        if not equals or not key.strip():
+            raise UsageError(f'--cfg-options {one}: expected KEY=VALUE, as in train_cfg.max_epochs=1')
     parser = argparse.ArgumentParser(prog='mmvssm')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
-    return parser.parse_args(['--cfg-options', *given] if given else []).cfg_options
+    try:
+        return parser.parse_args(['--cfg-options', *given] if given else []).cfg_options
+    except Exception as error:
+        raise UsageError(f'--cfg-options {" ".join(given)}: {error}') from error
 
 
 def add_data(parser: argparse.ArgumentParser, default: str | None = None) -> None:

@@ -49,10 +49,10 @@ def _list(part: str) -> None:
 
 
 def _resolved(args: argparse.Namespace, path):
-    from mmengine.config import Config
+    from mmvssm.openmmlab import config_files
 
-    cfg = Config.fromfile(path)
-    cfg.merge_from_dict(arguments.options(args.cfg_options))
+    cfg = config_files.read(path)
+    config_files.override(cfg, arguments.options(args.cfg_options))
     return cfg
 
 

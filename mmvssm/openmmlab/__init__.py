@@ -7,9 +7,10 @@ from mmvssm.openmmlab import compat
 
 compat.install()  # before anything imports mmcv.ops
 
-from mmvssm.openmmlab import hooks, loading, necks, optim, unattended  # noqa: E402
+from mmvssm.openmmlab import config_files, hooks, loading, necks, optim, unattended  # noqa: E402
 
 hooks.strict_load.install()
 unattended.install()
+config_files.install()
 
-__all__ = ['compat', 'hooks', 'loading', 'necks', 'optim', 'unattended']
+__all__ = ['compat', 'config_files', 'hooks', 'loading', 'necks', 'optim', 'unattended']

@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
 from mmvssm import targets, weights
+from mmvssm.openmmlab import config_files
 from mmvssm.openmmlab.found import Found
 from mmvssm.openmmlab.layouts.layout import set_num_classes
 from mmvssm.openmmlab.loading import fitting_state
@@ -24,7 +25,7 @@ def build_model(target: targets.Target, *, trained: bool = True) -> nn.Module:
     Raises:
         mmvssm.weights.CheckpointError: the checkpoint does not fit.
     """
-    cfg = Config.fromfile(target.config_file)
+    cfg = config_files.read(target.config_file)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     cfg.model.get('backbone', {}).pop('init_cfg', None)
     content = weights.read_checkpoint(target.local_checkpoint()) if trained and target.checkpoint else {}

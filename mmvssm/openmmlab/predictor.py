@@ -20,6 +20,7 @@ from PIL import Image
 
 from mmvssm import inputs, targets, weights
 from mmvssm.errors import UsageError
+from mmvssm.openmmlab import config_files
 from mmvssm.openmmlab import device as devices
 from mmvssm.openmmlab.found import Found
 from mmvssm.openmmlab.layouts.layout import datasets, set_num_classes
@@ -103,8 +104,8 @@ class Predictor:
 
 
 def _config(target: targets.Target, options: Mapping[str, Any] | None) -> Config:
-    cfg = Config.fromfile(target.config_file)
-    cfg.merge_from_dict(dict(options or {}))
+    cfg = config_files.read(target.config_file)
+    config_files.override(cfg, dict(options or {}))
     devices.fit_device(cfg)
     if 'backbone' in cfg.model:
         cfg.model.backbone.pop('init_cfg', None)  # the checkpoint has everything

@@ -22,7 +22,7 @@ HOW_TO_START = 'give --cfg-options load_from=FILE to start from its weights'
 def install() -> None:
     """Make `--resume` and `resume=True` of mmengine's runners take :func:`newest`; idempotent."""
     for module in (mmengine_runner, checkpoint, runner, _flexible_runner):
-        module.find_latest_checkpoint = agreed_newest  # type: ignore[attr-defined]
+        module.find_latest_checkpoint = agreed_newest
 
 
 def agreed_newest(path: str) -> str | None:
@@ -46,7 +46,7 @@ def newest(folder: str | Path) -> str | None:
         CheckpointError: there are `.pth` files, and a run can go on from none of them.
     """
     files = {path: _done(path) for path in {*Path(folder).glob('*.pth'), *_pointed_to(Path(folder))}}
-    skipped = []
+    skipped: list[str] = []
     for path in sorted(files, key=lambda path: (files[path], path.stat().st_mtime_ns, path.name), reverse=True):
         if (why := _trouble(path)) is None:
             _tell_skipped(skipped, path)

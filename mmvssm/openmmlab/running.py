@@ -9,7 +9,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmvssm.errors import UsageError
-from mmvssm.openmmlab import data, device
+from mmvssm.openmmlab import config_files, data, device, preflight
 from mmvssm.openmmlab.tasks import task_of
 
 
@@ -40,18 +40,19 @@ def load_config(
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
 
     Raises:
-        UsageError, DataError: a missing config or data set.
+        UsageError, DataError: a missing config or data set, a setting that cannot be.
     """
-    cfg = Config.fromfile(path)
+    cfg = config_files.read(path)
     cfg.launcher = launcher
     if data_set is not None:
         data.point_to(cfg, data_set)
-    cfg.merge_from_dict(options or {})
+    config_files.override(cfg, options or {})
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'./work_dirs/{path.stem}'
     if amp:
         device.use_amp(cfg)
     for change in device.fit_device(cfg):
         print_log(change, logger='current')
+    preflight.check(cfg, training='train' in splits)
     for split in splits:
         data.check(cfg, split)
     return cfg

@@ -1,4 +1,4 @@
-"""Runs that can be left alone: what `Runner.train` gets around it where checkpoints are `mmvssm.AtomicCheckpointHook`'s.
+"""Runs that can be left alone: what `Runner.train` gets around it where `mmvssm.AtomicCheckpointHook` saves.
 
 The run has its work folder to itself, goes on from the newest checkpoint that can be read, continues every stream of
 random numbers where it stopped, and ends with a checkpoint when a signal comes.

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 
-from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from mmvssm import targets
 from mmvssm.errors import UsageError
-from mmvssm.openmmlab import device
+from mmvssm.openmmlab import config_files, device
 
 BOXES, MASKS = (1000, 7), (100, 14)  # of a two-stage detector's heads: how many regions, and their side
 COUNTED_AT = {'mmdet': (800, 1280), 'mmseg': (512, 2048)}  # height and width of the published totals
@@ -44,7 +43,7 @@ def build(target: targets.Target, size: tuple[int, int]) -> tuple[nn.Module, nn.
     Raises:
         UsageError: neither a detector nor a segmentor of the usual make.
     """
-    cfg = Config.fromfile(target.config_file)
+    cfg = config_files.read(target.config_file)
     device.fit_device(cfg)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     for part in ('backbone', 'data_preprocessor'):

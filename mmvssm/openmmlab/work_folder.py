@@ -74,12 +74,8 @@ def in_words(
 
 def size_in_words(size: int) -> str:
     """Bytes in the unit that people would use: '3.1 MB'."""
-    number = float(size)
-    for unit in ('kB', 'MB', 'GB', 'TB'):
-        number /= 1000
-        if number < 1000:
-            break
-    return f'{number:.1f} {unit}'
+    power = next((power for power in (3, 6, 9) if size < 1000 * 10**power), 12)
+    return f'{size / 10**power:.1f} {dict(zip((3, 6, 9, 12), ("kB", "MB", "GB", "TB")))[power]}'
 
 
 def _words(error: OSError, folder: Path, what: str, needed: int | None) -> str | None:

@@ -119,7 +119,7 @@ def test_weights_given_to_resume_from_are_refused_in_words(content, work_dir):
     best = dict(meta=whole['meta'], state_dict=state)
     torch.save(dict(zip(('state dict', 'wrapped', 'best'), (state, dict(state_dict=state), best)))[content], path)
     runner = toy.runner(work_dir, dict(checkpoint=HOOK), epochs=4, resume=True, load_from=str(path))
-    with pytest.raises(CheckpointError, match='holds weights, not the state of a training run\n.*load_from=FILE'):
+    with pytest.raises(CheckpointError, match=r'holds weights, not the state of a training run\n.*load_from=FILE'):
         runner.train()
 
 

@@ -95,9 +95,9 @@ def test_a_file_in_the_folders_place(tmp_path):
 
 def test_a_file_in_the_place_of_the_folder_above(tmp_path):
     (tmp_path / 'above').write_text('a file')
-    with pytest.raises(FolderError, match=r'above is a file, where a folder is wanted for .*run$'):
-        with locked(tmp_path / 'above' / 'run'):
-            pass
+    expected = r'above is a file, where a folder is wanted for .*run$'
+    with pytest.raises(FolderError, match=expected), locked(tmp_path / 'above' / 'run'):
+        pass
 
 
 def test_a_path_that_is_too_long(tmp_path):

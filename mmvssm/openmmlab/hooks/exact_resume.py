@@ -114,11 +114,11 @@ class ExactResumeHook(Hook):
 
 def random_states() -> dict[str, Any]:
     """The states of torch's, numpy's, python's and CUDA's generators, as tensors and numbers."""
-    _, keys, place, has_gauss, gauss = np.random.get_state()  # type: ignore[misc]
+    _, keys, place, has_gauss, gauss = np.random.get_state()
     version, numbers, gauss_next = random.getstate()
     return dict(
         torch=torch.get_rng_state(),
-        numpy=[torch.from_numpy(np.asarray(keys, np.int64)), int(place), int(has_gauss), float(gauss)],  # type: ignore[has-type]
+        numpy=[torch.from_numpy(np.asarray(keys, np.int64)), int(place), int(has_gauss), float(gauss)],
         python=[version, torch.tensor(numbers), gauss_next],
         cuda=torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     )
@@ -145,7 +145,7 @@ def _pending_gradients(runner) -> dict[str, torch.Tensor]:
 
 
 def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
-    return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
+    return model.module if is_model_wrapper(model) else model
 
 
 class Place(int):

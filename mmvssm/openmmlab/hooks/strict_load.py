@@ -28,6 +28,8 @@ class StrictLoadHook(Hook):
         CheckpointError: what does not fit, and which variant the file's backbone looks like.
     """
 
+    priority = 'VERY_HIGH'  # before other hooks take their part of a checkpoint, as that of averaged weights does
+
     def __init__(self, heads_may_differ: bool = False):
         self.heads_may_differ = heads_may_differ
 
