@@ -15,13 +15,15 @@ from mmengine.registry import Registry
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmvssm.backbones import FAMILIES, Backbone, Family, check_choice, load_weights
+from mmvssm.backbones import FAMILIES, Backbone, Family, all_fields, load_weights
+from mmvssm.settings import Path, check_all, check_int, fields_of, listed, refuse, reject_unknown
 
 if TYPE_CHECKING:  # what it is mixed into
     Mixed = Backbone
 else:
     Mixed = object
 
+PRETRAINED_KEYS = {'type', 'checkpoint', 'prefix'}
 MODELS = Registry('model', parent=ROOT, scope='mmvssm')
 
 
@@ -58,19 +60,21 @@ class ConfigBackbone(Mixed):
         pretrained: str | None = None,
         **kwargs,
     ):
-        kwargs = {field: _built(value) for field, value in kwargs.items()}
         name, numbers = _resolve_arch(self.family, arch)
-        _reject_unknown(self.family, {**numbers, **kwargs})
-        super().__init__(
-            **{**numbers, **kwargs, 'out_indices': out_indices, 'out_norms': out_norms, 'features_only': True}
-        )
+        fields = {field: _built(value) for field, value in {**numbers, **kwargs}.items()}
+        _reject_unknown(self.family, fields)
+        own = dict(frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp, pretrained=pretrained)
+        own = check_all(own, self.settings_in_full)
+        init_cfg = _check_init_cfg(init_cfg, pretrained)
+        fields |= dict(out_indices=out_indices, out_norms=out_norms, features_only=True)
+        _check_frozen_stages(self.family, frozen_stages, check_all(fields, self.settings_in_full))
+        super().__init__(**fields)
         if name is not None:
             self.variant = name
-        self.norm_eval = norm_eval
-        self.init_cfg = _check_init_cfg(init_cfg, pretrained)
+        self.init_cfg, self.norm_eval = init_cfg, own['norm_eval']
         self.is_init = False
-        self.set_grad_checkpointing(with_cp)
-        self.freeze(frozen_stages)
+        self.set_grad_checkpointing(own['with_cp'])
+        self.freeze(own['frozen_stages'])
 
     def init_weights(self) -> None:
         """Load `init_cfg`'s checkpoint; without one the constructor has drawn the weights already.
@@ -101,7 +105,8 @@ def _built(value):
 def _resolve_arch(family: Family, arch: str | dict | None) -> tuple[str | None, dict]:
     if arch is None or isinstance(arch, dict):
         return None, dict(arch or {})
-    check_choice('arch', arch, [*family.arches, 'a dict of constructor arguments'])
+    if not isinstance(arch, str) or arch not in family.arches:
+        refuse('arch', arch, f'{listed(family.arches)}, a dict of constructor arguments')
     name = family.arches[arch]
     return name, family.variants[name].numbers
 
@@ -109,11 +114,14 @@ def _resolve_arch(family: Family, arch: str | dict | None) -> tuple[str | None, 
 def _reject_unknown(family: Family, kwargs: dict) -> None:
     reserved = ('features_only', 'num_classes')  # a backbone in a config has maps, no classifier
     allowed = [name for name in family.arguments if name not in reserved]
-    for name in kwargs:
-        if name not in allowed:
-            own = [n for n, p in inspect.signature(ConfigBackbone).parameters.items() if p.kind is not p.VAR_KEYWORD]
-            everything = ', '.join(dict.fromkeys([*own, *allowed]))
-            raise TypeError(f'{family.cls.__name__} got an unknown field {name!r}; allowed: {everything}')
+    own = fields_of(inspect.signature(ConfigBackbone))
+    reject_unknown(family.cls.__name__, kwargs, list(dict.fromkeys([*own, *allowed])), 'field')
+
+
+def _check_frozen_stages(family: Family, frozen_stages: int, fields: dict) -> None:
+    number = family.cls.num_freezable(all_fields(family.cls, fields))
+    if number is not None:
+        check_int('frozen_stages', frozen_stages, range(-1, number + 1))
 
 
 def _check_init_cfg(init_cfg, pretrained) -> dict | None:
@@ -123,15 +131,18 @@ def _check_init_cfg(init_cfg, pretrained) -> dict | None:
         init_cfg = dict(type='Pretrained', checkpoint=pretrained)
     if init_cfg is None:
         return None
-    keys = set(init_cfg)
-    if init_cfg.get('type') != 'Pretrained' or not {'type', 'checkpoint'} <= keys <= {'type', 'checkpoint', 'prefix'}:
-        raise ValueError(
-            f"init_cfg={dict(init_cfg)} is not supported; allowed: None or dict(type='Pretrained', checkpoint=...)"
-        )
+    if not _is_pretrained(init_cfg):
+        refuse('init_cfg', init_cfg, "None or dict(type='Pretrained', checkpoint=...)")
     # a detector's file is recognised by itself, so the prefix that mmengine would need says nothing new
     if init_cfg.get('prefix', 'backbone.') not in ('backbone', 'backbone.'):
-        raise ValueError(f"init_cfg.prefix={init_cfg['prefix']!r} is not supported; allowed: 'backbone.'")
+        refuse('init_cfg.prefix', init_cfg['prefix'], "'backbone.'")
     return dict(init_cfg)
+
+
+def _is_pretrained(init_cfg) -> bool:
+    if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained':
+        return False
+    return {'type', 'checkpoint'} <= init_cfg.keys() <= PRETRAINED_KEYS and Path().fits(init_cfg['checkpoint'])
 
 
 def register() -> list[str]:

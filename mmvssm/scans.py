@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvssm.settings import short
 from mmvssm.tracing import is_compiling, is_tracing, largest
 
 Order = str | Callable[[int, int], Tensor]
@@ -142,7 +143,7 @@ def check_orders(field: str, orders, count: int | None = None) -> tuple[Order, .
             allowed.
     """
     if not _is_list(orders) or count not in (None, len(orders)):
-        raise ValueError(f'{field}={orders!r} must be a list of {_wanted(count)}; allowed: {ALLOWED}')
+        raise ValueError(f'{field}={short(orders)} must be a list of {_wanted(count)}; allowed: {ALLOWED}')
     for place, order in enumerate(orders):
         order_function(order, f'{field}[{place}]')
     return tuple(orders)
@@ -166,13 +167,15 @@ def layer_orders(field: str, orders, num_layers: int, count: int | None = None) 
         return [None] * num_layers
     if not _is_list(orders):
         raise ValueError(
-            f'{field}={orders!r} must be a list of {_wanted(count)}, or one such list (or None) for each of the '
+            f'{field}={short(orders)} must be a list of {_wanted(count)}, or one such list (or None) for each of the '
             f"model's {num_layers} layers; allowed: {ALLOWED}"
         )
     if all(isinstance(o, str) or not isinstance(o, Sequence | None) for o in orders):
         return [check_orders(field, orders, count)] * num_layers
     if len(orders) != num_layers:
-        raise ValueError(f'{field} has {len(orders)} layers, the model {num_layers}')
+        raise ValueError(
+            f'{field} has {len(orders)} layers, the model {num_layers}; allowed: one list of orders, or one for each layer'
+        )
     return [None if own is None else check_orders(f'{field}[{i}]', own, count) for i, own in enumerate(orders)]
 
 

@@ -169,7 +169,7 @@ def test_models_can_be_copied_and_pickled():
         (dict(arch='tiny', out_indices=(0, 9)), r'out_indices=\(0, 9\) holds 9; allowed: 0 to 3'),
         (dict(arch='tiny', depth=3), "unknown field 'depth'; allowed: arch, out_indices, .*depths"),
         (dict(arch='tiny', num_classes=7), "unknown field 'num_classes'"),
-        (dict(arch='tiny', frozen_stages=7), 'frozen_stages=7 is out of range; allowed: -1 to 4'),
+        (dict(arch='tiny', frozen_stages=7), 'frozen_stages=7 is not supported; allowed: -1 to 4'),
         (dict(arch='tiny', init_cfg=dict(type='Kaiming')), 'init_cfg=.*Kaiming.* allowed: None or'),
         (
             dict(arch='tiny', init_cfg=dict(type='Pretrained', checkpoint='a', prefix='neck.')),

@@ -1,5 +1,7 @@
 """One file a family, one line a family below; importing this package registers every variant."""
 
+from mmvssm.settings import check_choice
+
 from . import (  # noqa: F401
     efficientvmamba,
     heracles,
@@ -9,7 +11,7 @@ from . import (  # noqa: F401
     vim,
     vmamba,
 )
-from ._backbone import Backbone, check_choice
+from ._backbone import Backbone, all_fields
 from ._loading import identify, likeness, load_weights, match_weights, meta_model, options_for, variant_name
 from ._registry import FAMILIES, Family, Variant, family_of, list_models
 from ._stages import HierarchicalBackbone
@@ -21,6 +23,7 @@ __all__ = [
     'Family',
     'HierarchicalBackbone',
     'Variant',
+    'all_fields',
     'check_choice',
     'create_model',
     'family_of',

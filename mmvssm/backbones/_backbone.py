@@ -5,9 +5,11 @@ without renaming. `features_only=True` builds the dense-prediction form: no head
 """
 
 import contextlib
+import functools
 import inspect
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import torch
 import torch.fx
@@ -16,25 +18,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmvssm.kernels.derivatives import transformed
+from mmvssm.settings import Setting, check_all, check_choice, check_int, fields_of, refuse, reject_unknown, short
 from mmvssm.tracing import is_compiling
 
 from ._images import check_image
+from ._settings import settings_of
 
 torch.fx.wrap('check_image')  # it looks at types and sizes: a node of a graph, not traced
-
-
-def check_choice(field: str, value, allowed: Sequence) -> None:
-    """Raise a ValueError that names the field and what is allowed, unless `value` is one of `allowed`."""
-    if value not in allowed:
-        raise ValueError(f'{field}={value!r} is not supported; allowed: {", ".join(map(str, allowed))}')
-
-
-def check_int(field: str, value, allowed: Sequence[int]) -> None:
-    """Raise a ValueError that names the field and what is allowed, unless `value` is an int in `allowed`."""
-    if type(value) is not int or value not in allowed:
-        is_range = isinstance(allowed, range)
-        words = f'{allowed[0]} to {allowed[-1]}' if is_range else ', '.join(map(str, allowed))
-        raise ValueError(f'{field}={value!r} is not supported; allowed: {words}')
 
 
 def resolve_indices(out_indices, num_outputs: int, field: str = 'out_indices') -> tuple[int, ...]:
@@ -52,12 +42,12 @@ def resolve_indices(out_indices, num_outputs: int, field: str = 'out_indices') -
     for index in out_indices:
         if not isinstance(index, int) or not -num_outputs <= index < num_outputs:
             raise ValueError(
-                f'{field}={tuple(out_indices)} holds {index!r}; allowed: 0 to {num_outputs - 1}, '
+                f'{field}={short(tuple(out_indices))} holds {index!r}; allowed: 0 to {num_outputs - 1}, '
                 f'or -{num_outputs} to -1 from the end'
             )
     indices = tuple(i % num_outputs for i in out_indices)
     if list(indices) != sorted(set(indices)) or not indices:
-        raise ValueError(f'{field}={tuple(out_indices)} must name at least one map, ascending, each once')
+        refuse(field, tuple(out_indices), 'at least one map, ascending, each once')
     return indices
 
 
@@ -68,8 +58,6 @@ def own_copy(x: Tensor) -> Tensor:
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:
     """Drop-path rates of `depth` blocks, linear from 0 to `rate`."""
-    if not 0.0 <= rate < 1.0:
-        raise ValueError(f'drop_path_rate={rate} must lie in [0, 1)')
     return [rate * i / max(depth - 1, 1) for i in range(depth)]
 
 
@@ -95,6 +83,31 @@ def recompute_later(block: nn.Module, *args):
         return checkpoint(block, *args, use_reentrant=False)
     contexts = contextlib.nullcontext(), BuffersAside(block)
     return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: contexts)
+
+
+def checking(cls: type['Backbone']) -> Callable[..., None]:
+    """The constructor of a class with a check of its arguments before it.
+
+    It stands in every class that has a constructor, so that it sees too what a subclass passes on.
+    """
+    init, signature = cls.__init__, cls.__signature__
+
+    @functools.wraps(init)
+    def checked(self: Backbone, *args: Any, **kwargs: Any) -> None:
+        reject_unknown(cls.__name__, kwargs, fields_of(signature))
+        given = signature.bind(*args, **kwargs)
+        given.arguments.update(check_all(given.arguments, self.settings_in_full))
+        if 'relate' in vars(cls):
+            cls.relate(all_fields(cls, given.arguments))
+        init(self, *given.args, **given.kwargs)
+
+    return checked
+
+
+def all_fields(cls: type['Backbone'], given: Mapping[str, Any]) -> SimpleNamespace:
+    """What is given, and the defaults."""
+    parameters = cls.__signature__.parameters.values()
+    return SimpleNamespace(**{**{p.name: p.default for p in parameters if p.default is not p.empty}, **given})
 
 
 class Backbone(nn.Module):
@@ -126,6 +139,8 @@ class Backbone(nn.Module):
 
     Attributes:
         pools: what `global_pool` may be.
+        settings: what arguments may be that are not in the families' table or are other than there.
+        settings_in_full: these and those of the table and of the bases.
         undecayed: beginnings of the last part of parameters' names that no published recipe means to decay.
         num_kept: stages or blocks that the model holds, in a classifier all.
         pruned: names and shapes of the parameters and buffers that were taken out, which a file may still have.
@@ -142,6 +157,9 @@ class Backbone(nn.Module):
 
     pools: tuple[str, ...] = ('avg', '')
     undecayed: tuple[str, ...] = ()
+    settings: ClassVar[dict[str, Setting]] = {}
+    settings_in_full: ClassVar[dict[str, Setting]]
+    __signature__: ClassVar[inspect.Signature]
     output_fmt: str
     variant: str
     out_indices: tuple[int, ...]
@@ -166,6 +184,22 @@ class Backbone(nn.Module):
             added = [p.replace(kind=p.KEYWORD_ONLY) for p in above.parameters.values() if p.name not in named]
             own = [*(p for p in own if p not in rest), *added]
         cls.__signature__ = inspect.Signature(own)
+        cls.settings_in_full = settings_of(cls)
+        if '__init__' in vars(cls):
+            cls.__init__ = checking(cls)  # type: ignore[method-assign]
+
+    @classmethod
+    def relate(cls, fields: SimpleNamespace) -> None:
+        """Raise a ValueError where arguments do not go together; a class that has a constructor may say so.
+
+        Args:
+            fields: all arguments of the class, each as the table wants it, defaults included.
+        """
+
+    @classmethod
+    def num_freezable(cls, fields: SimpleNamespace) -> int | None:
+        """Stages (or blocks) that :meth:`freeze` counts in a model of these arguments; None where they do not tell."""
+        return len(fields.depths) if hasattr(fields, 'depths') else getattr(fields, 'depth', None)
 
     def __init__(
         self,
@@ -179,13 +213,9 @@ class Backbone(nn.Module):
         out_indices: int | Sequence[int] | None = None,
         out_norms: bool = False,
     ):
-        super().__init__()
-        if num_classes < 0:
-            raise ValueError(f'num_classes={num_classes} must be 0 (no classifier) or more')
-        if in_chans < 1:
-            raise ValueError(f'in_chans={in_chans} must be at least 1')
         if out_norms and not features_only:
-            raise ValueError('out_norms=True needs features_only=True; a classifier has no out-norms')
+            refuse('out_norms', out_norms, 'False without features_only=True; a classifier has no out-norms')
+        super().__init__()
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.features_only = features_only
@@ -296,9 +326,7 @@ class Backbone(nn.Module):
         Raises:
             ValueError: `num_stages` is no int, or exceeds the number of stages.
         """
-        groups = list(self.freeze_groups())
-        if type(num_stages) is not int or not -1 <= num_stages < len(groups):
-            raise ValueError(f'frozen_stages={num_stages!r} is out of range; allowed: -1 to {len(groups) - 1}')
+        check_int('frozen_stages', num_stages, range(-1, len(list(self.freeze_groups()))))
         parameters = dict(self.named_parameters())
         for name in self._frozen:
             if name in parameters:

@@ -7,6 +7,7 @@ output joins the stream only at the next block (Vim, arXiv 2401.09417; so do the
 import functools
 import math
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -17,15 +18,24 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 from mmvssm.kernels import causal_conv, selective_scan
+from mmvssm.settings import refuse
 from mmvssm.tracing import is_symbolic
 
-from ._backbone import check_choice, check_int, drop_path_rates
+from ._backbone import drop_path_rates
 from ._layers import LayerNorm, RMSNorm, answer_dtype, inverse_softplus_dt, is_plain
-from ._single_stride import Grid, PlainBackbone, TableResizer, grid_size, pad_image, resize_table, square_grid, to_pair
+from ._settings import check_inner
+from ._single_stride import (
+    Grid,
+    PlainBackbone,
+    TableResizer,
+    grid_size,
+    pad_image,
+    relate_tokens,
+    resize_table,
+    square_grid,
+    to_pair,
+)
 
-DT_INITS = ('published', 'mamba')
-FEATURES = ('mixer', 'residual')
-CLASS_TOKENS = (None, 'middle', 'first', 'both')
 torch.fx.wrap('pad_image')  # these branch on sizes and dtypes: nodes of a graph, not traced
 torch.fx.wrap('widen')
 torch.fx.wrap('answer_dtype')
@@ -236,6 +246,14 @@ class Stream(NamedTuple):
     tables: tuple[Tensor, Tensor] | None
 
 
+def relate_stream(fields: SimpleNamespace) -> None:
+    """Raise a ValueError where arguments of a model with a residual stream do not go together."""
+    relate_tokens(fields)
+    check_inner(fields, 'expand', fields.embed_dim)
+    if fields.rope and fields.embed_dim % 4:
+        refuse('embed_dim', fields.embed_dim, 'a multiple of 4 beside rope=True')
+
+
 class StreamBackbone(PlainBackbone):
     """Tokens, their positions, a stream of blocks, a norm and a classifier.
 
@@ -287,15 +305,8 @@ class StreamBackbone(PlainBackbone):
         **common,
     ):
         super().__init__(**common)
-        check_choice('features', features, FEATURES)
-        check_choice('class_token', class_token, CLASS_TOKENS)
-        check_choice('global_pool', self.global_pool, self.pools)
         self.mixing: dict[str, Any] = dict(d_state=d_state, d_conv=d_conv, expand=expand, dt_rank=dt_rank)
-        self.img_size, self.class_token, self.pretrained_grid = (
-            to_pair(img_size, 'img_size'),
-            class_token,
-            pretrained_grid,
-        )
+        self.img_size, self.class_token, self.pretrained_grid = to_pair(img_size), class_token, pretrained_grid
         self.use_rope, self.rope_residual, self.features = rope, rope_residual, features
         self.residual_in_fp32, self.pos_drop_rate = residual_in_fp32, pos_drop_rate
         self._has_positions = pos_embed
@@ -304,10 +315,6 @@ class StreamBackbone(PlainBackbone):
     def _assemble(
         self, embed_dim: int, patch_size: int, stride: int, mixers: Sequence[nn.Module], final_norm: bool = False
     ) -> None:
-        check_int('patch_size', patch_size, range(1, 65))
-        check_int('stride', stride, range(1, patch_size + 1))
-        if self.use_rope and embed_dim % 4:
-            raise ValueError(f'embed_dim={embed_dim} must be a multiple of 4 with rope=True')
         depth = len(mixers)
         self.embed_dim, self.patch_size, self.stride = embed_dim, patch_size, stride
         self.grid = self._built_grid()

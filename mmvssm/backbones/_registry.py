@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from mmvssm import weights
+from mmvssm.settings import fields_of, reject_unknown, require_entries
 
 from ._backbone import Backbone
 
@@ -32,6 +33,9 @@ class Variant:
 class Family:
     """What stands at the end of a family's file.
 
+    Raises:
+        TypeError: an argument of the backbone's constructor has no setting.
+
     Attributes:
         cls: the backbone.
         prefix: what `arch=` in a config may leave out of a variant's name.
@@ -46,6 +50,11 @@ class Family:
     variants: dict[str, Variant]
     short_names: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        name = self.cls.__name__
+        where = f'{name}.settings or in mmvssm/backbones/_settings.py'
+        require_entries(name, fields_of(inspect.signature(self.cls)), self.cls.settings_in_full, where)
+
     @property
     def arguments(self) -> list[str]:
         """Names of the constructor's arguments."""
@@ -59,9 +68,7 @@ class Family:
 
     def check_arguments(self, name: str, given: dict[str, Any]) -> None:
         """Raise a TypeError that names what is allowed where `name` is given an argument that the family has not."""
-        for argument in given:
-            if argument not in self.arguments:
-                raise TypeError(f'{name} got an unknown argument {argument!r}; allowed: {", ".join(self.arguments)}')
+        reject_unknown(name, given, self.arguments)
 
     def build(self, name: str, **kwargs: Any) -> Backbone:
         """The variant `name`, with its numbers overridden by `kwargs`."""

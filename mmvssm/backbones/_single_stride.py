@@ -6,6 +6,7 @@ token count, so any size works; tables learned for another grid are resized.
 """
 
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -14,21 +15,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvssm.kernels.derivatives import transformed
+from mmvssm.settings import Int, check_int
 from mmvssm.tracing import is_compiling, is_symbolic, largest
 
-from ._backbone import Backbone
+from ._backbone import Backbone, resolve_indices
 from ._layers import LayerNorm, nchw
+from ._settings import check_image_size
 
 Grid = tuple[int, int]
 torch.fx.wrap('resize_table')  # it branches on sizes: a node of a graph, not traced
 
 
-def to_pair(value: int | Sequence[int], field: str) -> Grid:
-    """An int or (H, W) as a pair; a ValueError names the field otherwise."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or any(not isinstance(v, int) or v < 1 for v in pair):
-        raise ValueError(f'{field}={value!r} must be a positive int or a pair (H, W) of them')
-    return pair
+def to_pair(value: int | Sequence[int]) -> Grid:
+    """An int or (H, W) as a pair."""
+    height, width = (value, value) if isinstance(value, int) else value
+    return height, width
+
+
+def relate_tokens(fields: SimpleNamespace) -> None:
+    """Raise a ValueError where arguments of a model of one stride do not go together."""
+    resolve_indices(fields.out_indices, fields.depth)
+    check_image_size(fields)
+    if getattr(fields, 'stride', None) is not None:
+        check_int('stride', fields.stride, range(1, fields.patch_size + 1))
 
 
 def grid_size(size: Grid, patch_size: int, stride: int) -> Grid:
@@ -117,6 +126,7 @@ class PlainBackbone(Backbone):
     Out-norms are named `outnorm_{j}`, j counting the maps that are returned.
     """
 
+    settings = dict(patch_size=Int(1, 64))
     output_fmt = 'NLC'
     fresh_prefixes = ('outnorm_',)
     first_conv = 'patch_embed.proj'

@@ -6,23 +6,46 @@ EfficientVMamba keep.
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from ._backbone import Backbone, check_int, own_copy
-from ._layers import ClassifierHead, LayerNorm, PatchMerging, ToNCHW, ToNHWC, init_linear
+from mmvssm.settings import check_int, refuse
 
-PATCH_SIZES = (1, 2, 4, 8, 16, 32)  # of the families whose maps halve from stage to stage
+from ._backbone import Backbone, own_copy, resolve_indices
+from ._layers import ClassifierHead, LayerNorm, PatchMerging, ToNCHW, ToNHWC, init_linear
+from ._settings import check_lengths
 
 
 def stage_dims(dims: int | Sequence[int], num_stages: int) -> list[int]:
     """Widths of the stages; an int is the first one, doubled from stage to stage."""
-    dims = [dims * 2**i for i in range(num_stages)] if isinstance(dims, int) else list(dims)
-    if len(dims) != num_stages:
-        raise ValueError(f'dims={dims} must be an int or have one entry for each of the {num_stages} depths')
-    return dims
+    return [dims * 2**i for i in range(num_stages)] if isinstance(dims, int) else list(dims)
+
+
+def relate_stages(fields: SimpleNamespace, stem_stride: int, *lists: str) -> None:
+    """Raise a ValueError where arguments of a model of stages do not go together.
+
+    Args:
+        fields: all arguments.
+        stem_stride: pixels a position of the first map is wide.
+        lists: names of the arguments that have an entry for each stage.
+    """
+    num_stages = len(fields.depths)
+    check_lengths(fields, num_stages, *lists)
+    resolve_indices(fields.out_indices, num_stages)
+    strides = stage_strides(stem_stride, num_stages)
+    if fields.output_stride is not None:
+        check_int('output_stride', fields.output_stride, strides)
+        if fields.output_stride < strides[-1] and getattr(fields, 'downsample_version', 'v1') == 'v2':
+            allowed = "None beside downsample_version='v2', any of the strides beside 'v1', 'v3'"
+            refuse('output_stride', fields.output_stride, allowed)
+
+
+def stage_strides(stem_stride: int, num_stages: int) -> list[int]:
+    """Strides that halve the map from stage to stage."""
+    return [stem_stride * 2**i for i in range(num_stages)]
 
 
 def make_downsample(version: str, dim: int, out_dim: int) -> nn.Module:
@@ -74,7 +97,7 @@ class HierarchicalBackbone(Backbone):
     def _feature_table(self, dims: Sequence[int], modules: Sequence[str], stem_stride: int = 4) -> list[dict]:
         """`feature_info`; and stages beyond `output_stride` do not shrink the map, but dilate their convolutions."""
         output_stride = self.output_stride
-        strides = [stem_stride * 2**i for i in range(len(dims))]
+        strides = stage_strides(stem_stride, len(dims))
         if output_stride is not None:
             check_int('output_stride', output_stride, strides)
             for i, stride in enumerate(strides):

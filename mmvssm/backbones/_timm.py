@@ -9,8 +9,9 @@ import timm
 from timm.models import PretrainedCfg, _hub, generate_default_cfgs, register_model, resolve_pretrained_cfg
 
 from mmvssm import weights
+from mmvssm.settings import check_choice
 
-from ._backbone import Backbone, check_choice
+from ._backbone import Backbone
 from ._loading import check_source, load_weights
 from ._registry import FAMILIES, Family, family_of
 from ._stages import HierarchicalBackbone

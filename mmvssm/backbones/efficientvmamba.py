@@ -7,6 +7,7 @@ stages of inverted residuals.
 import math
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +15,15 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from mmvssm import scans
+from mmvssm.settings import OneOf
 
-from ._backbone import check_choice, check_int, drop_path_rates
+from ._backbone import drop_path_rates
 from ._graph import one_node
 from ._layers import DirectionalScan, LayerNorm, ToNCHW, ToNHWC, conv_stem, nchw
 from ._local import BiAttn
 from ._registry import Family, Variant
-from ._stages import PATCH_SIZES, VSSBackbone, make_downsample, stage_dims
+from ._settings import check_inner
+from ._stages import VSSBackbone, make_downsample, relate_stages, stage_dims
 from ._timm import register
 
 MAX_SCAN_RATIO = 2.0  # the official scan is never wider than this; a wider block projects down before it and up after
@@ -176,6 +179,18 @@ class EfficientVMamba(VSSBackbone):
         **common: see :class:`HierarchicalBackbone`; `out_norms` adds the official LayerNorms.
     """
 
+    settings = dict(downsample_version=OneOf('v1', 'v2'))
+
+    @classmethod
+    def relate(cls, fields: SimpleNamespace) -> None:
+        """Widths for each stage, orders for each layer that scans."""
+        relate_stages(fields, fields.patch_size, 'dims')
+        scanning = stage_dims(fields.dims, len(fields.depths))[:2]
+        check_inner(fields, 'ssm_ratio', min(scanning))
+        if fields.mlp_ratio:
+            check_inner(fields, 'mlp_ratio', min(scanning))
+        scans.layer_orders('scan_orders', fields.scan_orders, sum(fields.depths[:2]), count=4)
+
     def __init__(
         self,
         depths: Sequence[int] = (2, 2, 4, 2),
@@ -190,8 +205,6 @@ class EfficientVMamba(VSSBackbone):
         **common,
     ):
         super().__init__(**common)
-        check_choice('downsample_version', downsample_version, ('v1', 'v2'))
-        check_int('patch_size', patch_size, PATCH_SIZES)
         dims = stage_dims(dims, len(depths))
         rates = iter(drop_path_rates(self.drop_path_rate, sum(depths)))
         layers = enumerate(scans.layer_orders('scan_orders', scan_orders, sum(depths[:2]), count=4))

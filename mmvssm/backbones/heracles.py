@@ -8,6 +8,7 @@ the Hartley transform; both are here. No weights and no dense-prediction code we
 import math
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +16,15 @@ from timm.layers import DropPath, Mlp, trunc_normal_
 from torch import Tensor, nn
 
 from mmvssm.kernels import resize_spectral_weight, spectral_filter
+from mmvssm.settings import Each, Int, refuse
 from mmvssm.weights import CheckpointError
 
-from ._backbone import check_choice, drop_path_rates, own_copy
+from ._backbone import drop_path_rates, own_copy
 from ._graph import one_node
 from ._layers import LayerNorm, attention, nchw
 from ._registry import Family, Variant
-from ._stages import HierarchicalBackbone
+from ._settings import check_lengths
+from ._stages import HierarchicalBackbone, relate_stages
 from ._timm import register
 
 POOLS = ('token', '')
@@ -110,8 +113,6 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f'num_heads={num_heads} must divide the width {dim}')
         self.num_heads = num_heads
         self.q = nn.Linear(dim, dim)
         self.kv = nn.Linear(dim, 2 * dim)
@@ -218,6 +219,22 @@ class Heracles(HierarchicalBackbone):
     classifier_name = 'head'
     extra_classifiers = ('aux_head',)
 
+    settings = dict(num_heads=Each(Int(1)))
+
+    @classmethod
+    def relate(cls, fields: SimpleNamespace) -> None:
+        """An entry for each stage; halves of the spectral widths, heads of the others."""
+        relate_stages(fields, 4, 'embed_dims', 'num_heads', 'mlp_ratios')
+        check_lengths(fields, min(2, len(fields.depths)), 'spectral_sizes')
+        if any(dim % 2 for dim in fields.embed_dims[:2]):
+            refuse('embed_dims', fields.embed_dims, 'even widths in the first two stages')
+        stages = list(zip(fields.embed_dims, fields.num_heads))
+        attending = stages[2:] or ([] if fields.features_only else stages[-1:])  # the last one's serve the class token
+        if any(dim % heads for dim, heads in attending):
+            refuse('num_heads', fields.num_heads, f'what divides embed_dims={fields.embed_dims}')
+        if any(int(ratio * dim) < 1 for ratio, dim in zip(fields.mlp_ratios, fields.embed_dims)):
+            refuse('mlp_ratios', fields.mlp_ratios, f'1 / width or more beside embed_dims={fields.embed_dims}')
+
     def __init__(
         self,
         depths: Sequence[int] = (3, 4, 6, 3),
@@ -236,17 +253,7 @@ class Heracles(HierarchicalBackbone):
     ):
         norms = out_norms and features_only
         super().__init__(global_pool=global_pool, features_only=features_only, out_norms=norms, **common)
-        check_choice('transform', transform, ('dct', 'hartley'))
-        check_choice('spectral_resize', spectral_resize, ('linear', 'trig', 'index'))
         self.num_stages = len(depths)
-        for field, values, length in (
-            ('embed_dims', embed_dims, self.num_stages),
-            ('num_heads', num_heads, self.num_stages),
-            ('mlp_ratios', mlp_ratios, self.num_stages),
-            ('spectral_sizes', spectral_sizes, min(2, self.num_stages)),
-        ):
-            if len(values) != length:
-                raise ValueError(f'{field}={tuple(values)} must have {length} entries beside depths={tuple(depths)}')
         self.token_label = token_label
         rates = iter(drop_path_rates(self.drop_path_rate, sum(depths)))
 

@@ -7,6 +7,7 @@ zero that the convolution and the scan see, not a step that only decays the stat
 
 from collections.abc import Sequence
 from functools import reduce
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -14,19 +15,19 @@ from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from mmvssm import scans
+from mmvssm.settings import OneOf
 
-from ._backbone import check_choice
 from ._graph import one_node
 from ._layers import answer_dtype, resolve_dt_rank
 from ._local import BiAttn, SearchWeights
 from ._mamba_stream import (
-    DT_INITS,
     Directions,
     RotaryTables,
     Stream,
     StreamBackbone,
     branch,
     class_positions,
+    relate_stream,
     rotation_tables,
     shrunk_uniform_,
     with_class_token,
@@ -103,7 +104,14 @@ class LocalVim(StreamBackbone):
         **common: see :class:`StreamBackbone`; the class token stands in the middle or is none.
     """
 
+    settings = dict(class_token=OneOf(None, 'middle'))
     key_options = {'rope.': 'rope=True', 'cls_token': "class_token='middle'"}
+
+    @classmethod
+    def relate(cls, fields: SimpleNamespace) -> None:
+        """Directions for each layer."""
+        relate_stream(fields)
+        scans.layer_orders('directions', fields.directions, fields.depth)
 
     def __init__(
         self,
@@ -117,8 +125,6 @@ class LocalVim(StreamBackbone):
         **common,
     ):
         super().__init__(rope=rope, rope_residual=rope_residual, **common)
-        check_choice('class_token', self.class_token, (None, 'middle'))
-        check_choice('dt_init', dt_init, DT_INITS)
         self.dt_init = dt_init
         layers = scans.layer_orders('directions', directions, depth)
         mixers = [MultiMamba(embed_dim, orders, self.class_token is not None, **self.mixing) for orders in layers]

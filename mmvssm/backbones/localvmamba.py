@@ -4,6 +4,7 @@ VMamba v0 whose layers each scan along four of eight directions, with a channel 
 """
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +12,13 @@ from torch import Tensor, nn
 
 from mmvssm import scans
 
-from ._backbone import check_int, drop_path_rates
+from ._backbone import drop_path_rates
 from ._graph import one_node
 from ._layers import DirectionalScan, LayerNorm, PatchMerging, conv_stem, nchw, resolve_dt_rank
 from ._local import BiAttn, weighed_sum
 from ._registry import Family, Variant
-from ._stages import PATCH_SIZES, VSSBackbone, VSSBlock, stage_dims
+from ._settings import check_inner
+from ._stages import VSSBackbone, VSSBlock, relate_stages, stage_dims
 from ._timm import register
 
 
@@ -94,6 +96,13 @@ class LocalVMamba(VSSBackbone):
         **common: see :class:`HierarchicalBackbone`; `out_norms` adds the official LayerNorms.
     """
 
+    @classmethod
+    def relate(cls, fields: SimpleNamespace) -> None:
+        """Widths and directions for each stage and layer."""
+        relate_stages(fields, fields.patch_size, 'dims')
+        check_inner(fields, 'ssm_ratio', min(stage_dims(fields.dims, len(fields.depths))))
+        scans.layer_orders('directions', fields.directions, sum(fields.depths))
+
     def __init__(
         self,
         directions: Sequence | None,
@@ -106,7 +115,6 @@ class LocalVMamba(VSSBackbone):
         **common,
     ):
         super().__init__(**common)
-        check_int('patch_size', patch_size, PATCH_SIZES)
         dims = stage_dims(dims, len(depths))
         layers = enumerate(scans.layer_orders('directions', directions, sum(depths)))
         rates = iter(drop_path_rates(self.drop_path_rate, sum(depths)))

@@ -6,6 +6,7 @@ its last. Two generations were published, `vil_*` and `vil2_*`. Modules are name
 
 import math
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 
 import torch
 import torch.fx
@@ -14,19 +15,26 @@ from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
 
 from mmvssm.kernels import mlstm
+from mmvssm.settings import OneOf, refuse
 
-from ._backbone import check_choice, check_int, drop_path_rates, own_copy
+from ._backbone import drop_path_rates, own_copy
 from ._graph import one_node
 from ._layers import LayerNorm, is_plain, layer_norm
 from ._mamba_stream import convolve_causally
 from ._registry import Family, Variant
-from ._single_stride import Grid, PlainBackbone, TableResizer, as_map, pad_image, resize_table, to_pair
+from ._settings import check_divides
+from ._single_stride import (
+    Grid,
+    PlainBackbone,
+    TableResizer,
+    as_map,
+    pad_image,
+    relate_tokens,
+    resize_table,
+    to_pair,
+)
 from ._timm import register
 
-CONV_KINDS = ('2d', 'causal1d')
-POOLS = ('bilateral_flatten', 'bilateral_avg', '')
-FEATURES = ('stream', 'normed')
-INITS = ('original', 'original-fixed')
 torch.fx.wrap('pad_image')  # these branch on sizes and dtypes: nodes of a graph, not traced
 torch.fx.wrap('layer_norm')
 
@@ -56,8 +64,6 @@ class BlockDiagonal(nn.Module):
 
     def __init__(self, dim: int, block_size: int, bias: bool):
         super().__init__()
-        if dim % block_size:
-            raise ValueError(f'qkv_block_size={block_size} must divide the inner width {dim}')
         self.weight = nn.Parameter(torch.empty(dim // block_size, block_size, block_size))
         self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
 
@@ -95,8 +101,6 @@ class CausalConv1d(nn.Module):
 
 def grid_conv(dim: int, kernel_size: int) -> nn.Conv2d:
     """Depthwise convolution that keeps the grid of tokens."""
-    if kernel_size % 2 == 0:
-        raise ValueError(f'conv_kernel_size={kernel_size} must be odd with conv_kind="2d"')
     return nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
 
 
@@ -125,8 +129,6 @@ class MLSTMCell(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, reverse: bool, norm_bias: bool):
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f'num_heads={num_heads} must divide the inner width {dim}')
         self.igate = nn.Linear(3 * dim, num_heads)
         self.fgate = nn.Linear(3 * dim, num_heads)
         self.outnorm = ResidualGainNorm(dim, norm_bias, groups=num_heads)
@@ -262,10 +264,27 @@ class VisionLSTM(PlainBackbone):
             LayerNorm for each map (not published).
     """
 
-    pools = POOLS
+    pools = ('bilateral_flatten', 'bilateral_avg', '')
+    settings = dict(features=OneOf('stream', 'normed'))
     head_prefixes = ('head.', 'xlstm.post_blocks_norm.')
     classifier_name = 'head.1'
     block_path = 'xlstm.blocks.{}'
+
+    @classmethod
+    def relate(cls, fields: SimpleNamespace) -> None:
+        """Heads and blocks of the inner width, an odd kernel on the grid, one normed map."""
+        relate_tokens(fields)
+        check_divides(fields, 'num_heads', fields.expansion * fields.embed_dim)
+        check_divides(fields, 'qkv_block_size', fields.expansion * fields.embed_dim)
+        if fields.conv_kind == '2d' and fields.conv_kernel_size % 2 == 0:
+            refuse('conv_kernel_size', fields.conv_kernel_size, "an odd size beside conv_kind='2d'")
+        if fields.features == 'normed' and fields.out_indices is not None:
+            refuse('out_indices', fields.out_indices, "None beside features='normed', which has one map")
+
+    @classmethod
+    def num_freezable(cls, fields: SimpleNamespace) -> int:
+        """Pairs of blocks."""
+        return (fields.depth + 1) // 2
 
     def __init__(
         self,
@@ -292,16 +311,8 @@ class VisionLSTM(PlainBackbone):
         **common,
     ):
         super().__init__(global_pool=global_pool, **common)
-        check_choice('conv_kind', conv_kind, CONV_KINDS)
-        check_choice('global_pool', global_pool, POOLS)
-        check_choice('features', features, FEATURES)
-        check_choice('init_weights', init_weights, INITS)
-        if features == 'normed' and self._wanted is not None:
-            raise ValueError(f'out_indices={self._wanted} must be None with features="normed", which has one map')
-        check_int('patch_size', patch_size, range(1, 65))
         self.patch_size, self.stride = patch_size, patch_size if stride is None else stride
-        check_int('stride', self.stride, range(1, patch_size + 1))
-        self.img_size, self.features = to_pair(img_size, 'img_size'), features
+        self.img_size, self.features = to_pair(img_size), features
         self.patch_embed = PatchEmbed(self.in_chans, embed_dim, patch_size, self.stride)
         self.pos_embed = PositionEmbedding(
             (-(-self.img_size[0] // patch_size), -(-self.img_size[1] // patch_size)), embed_dim

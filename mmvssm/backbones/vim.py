@@ -5,6 +5,7 @@ token in the middle.
 """
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import torch
 import torch.fx
@@ -13,13 +14,12 @@ from timm.layers import lecun_normal_, trunc_normal_
 from torch import Tensor, nn
 
 from mmvssm import scans
+from mmvssm.settings import refuse
 from mmvssm.weights import CheckpointError
 
-from ._backbone import check_choice
 from ._graph import one_node
 from ._layers import answer_dtype, resolve_dt_rank
 from ._mamba_stream import (
-    DT_INITS,
     Directions,
     RotaryTables,
     Stream,
@@ -27,6 +27,7 @@ from ._mamba_stream import (
     branch,
     class_positions,
     convolve_causally,
+    relate_stream,
     rotation_tables,
     shrunk_uniform_,
     with_class_token,
@@ -36,7 +37,6 @@ from ._single_stride import Grid, grid_size, square_grid
 from ._timm import register
 
 RASTER = ('h', 'h_flip')
-LAST_FEATURES = ('mixer', 'add', 'norm')
 ROTATION = ('rope.freqs_cos', 'rope.freqs_sin')
 torch.fx.wrap('rotation_tables')  # these compute with sizes and dtypes: nodes of a graph, not traced
 torch.fx.wrap('answer_dtype')
@@ -106,6 +106,11 @@ class BiMamba(Directions):
         return f'scan_orders={self.scan_orders}'
 
 
+def kept_class_token(class_token: str | None, keep: bool, features_only: bool) -> str | None:
+    """Where the model's class token stands."""
+    return class_token if keep or not features_only else None
+
+
 class Vim(StreamBackbone):
     """Vim (arXiv 2401.09417); classifier, or maps at the patch stride.
 
@@ -138,6 +143,17 @@ class Vim(StreamBackbone):
     # the necks that the published dense models keep inside the backbone
     head_prefixes = ('head.', 'norm_f.', 'fpn1.', 'fpn2.', 'fpn3.', 'fpn4.', 'simfp_')
 
+    @classmethod
+    def relate(cls, fields: SimpleNamespace) -> None:
+        """An even width; orders for each block, and a class token that they can read."""
+        relate_stream(fields)
+        if fields.embed_dim % 2:
+            refuse('embed_dim', fields.embed_dim, 'an even width')
+        scans.layer_orders('scan_orders', fields.scan_orders, fields.depth, count=2)
+        kept = kept_class_token(fields.class_token, fields.keep_class_token, fields.features_only)
+        if fields.scan_orders is not None and kept not in (None, 'middle'):
+            raise ValueError(f"scan_orders with class_token={kept!r} is not supported; allowed: None, 'middle'")
+
     def __init__(
         self,
         embed_dim: int = 192,
@@ -154,15 +170,11 @@ class Vim(StreamBackbone):
         features_only: bool = False,
         **common,
     ):
-        kept = class_token if keep_class_token or not features_only else None
+        kept = kept_class_token(class_token, keep_class_token, features_only)
         super().__init__(class_token=kept, features_only=features_only, **common)
-        check_choice('last_feature', last_feature, LAST_FEATURES)
-        check_choice('dt_init', dt_init, DT_INITS)
         self.last_feature, self.dt_init = last_feature, dt_init
         self.pads_to_stride = features_only
         self.dropped_class = (class_token or 'middle') if features_only and not keep_class_token else None
-        if scan_orders is not None and kept not in (None, 'middle'):
-            raise ValueError(f"scan_orders with class_token={kept!r} is not supported; allowed: None, 'middle'")
         self.mixing.update(divide_out=divide_out, layer_scale=layer_scale)
         layers = scans.layer_orders('scan_orders', scan_orders, depth, count=2)
         mixers = [BiMamba(embed_dim, orders or RASTER, kept is not None, **self.mixing) for orders in layers]

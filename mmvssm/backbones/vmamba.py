@@ -5,6 +5,7 @@ Version 0 blocks hold a gated 2-D selective scan alone; version 2 blocks a gatel
 
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from timm.layers import Mlp, trunc_normal_
 from torch import Tensor, nn
 
 from mmvssm import scans
+from mmvssm.settings import Either, Int, OneOf, check_int, refuse
 
-from ._backbone import check_choice, check_int, drop_path_rates
+from ._backbone import drop_path_rates
 from ._graph import one_node
 from ._layers import (
     ACTIVATIONS,
@@ -27,7 +29,8 @@ from ._layers import (
     resolve_dt_rank,
 )
 from ._registry import Family, Variant
-from ._stages import PATCH_SIZES, VSSBackbone, VSSBlock, make_downsample, stage_dims
+from ._settings import check_image_size, check_inner
+from ._stages import VSSBackbone, VSSBlock, make_downsample, relate_stages, stage_dims
 from ._timm import register
 
 SCAN_MODES = dict(
@@ -51,17 +54,15 @@ def parse_forward_type(forward_type: str) -> dict:
     Raises:
         ValueError: an unknown base type or suffix.
     """
-    base, *suffixes = forward_type.split('_')
+    base, *suffixes = forward_type.split('_') if isinstance(forward_type, str) else ('',)
     options = dict(gate=True, gate_act=True, out_act=False, out_norm='layer')
     changes: dict[str, dict[str, Any]] = dict(
         noz=dict(gate=False), nozact=dict(gate_act=False), oact=dict(out_act=True), no32={}
     )
     changes.update({f'on{name}': dict(out_norm=name) for name in OUT_NORMS[1:]})
     if base not in _BASE_TYPES or any(s not in changes for s in suffixes):
-        raise ValueError(
-            f'forward_type={forward_type!r} is not supported; allowed: one of {", ".join(_BASE_TYPES)}, '
-            f'followed by any of {", ".join("_" + s for s in changes)}'
-        )
+        allowed = f'one of {", ".join(_BASE_TYPES)}, followed by any of {", ".join("_" + s for s in changes)}'
+        refuse('forward_type', forward_type, allowed)
     for suffix in suffixes:
         options.update(changes[suffix])
     return dict(options, scan_mode=_BASE_TYPES[base])
@@ -192,6 +193,11 @@ def overlapping_stem(in_chans: int, dim: int, patch_size: int, norm: bool) -> nn
     )
 
 
+def stem_stride(version: str, patch_size: int) -> int:
+    """Pixels a position of the first map is wide."""
+    return (patch_size // 2) ** 2 if version == 'v2' else patch_size
+
+
 class VMamba(VSSBackbone):
     """VMamba (arXiv 2401.10166); classifier, or maps at strides 4, 8, 16, 32.
 
@@ -220,6 +226,30 @@ class VMamba(VSSBackbone):
         **common: see :class:`HierarchicalBackbone`; `out_norms` adds the official LayerNorms.
     """
 
+    settings = dict(
+        d_conv=Either(OneOf(-1, 0), OneOf(*range(1, 64, 2))),  # an even one would shrink the map
+        img_size=Int(1),
+    )
+
+    @classmethod
+    def relate(cls, fields: SimpleNamespace) -> None:
+        """The stem's patches, the widths, and orders of scans that the forward_type has not itself."""
+        if fields.stem_version == 'v2':
+            check_int('patch_size', fields.patch_size, (2, 4, 8))
+        relate_stages(fields, stem_stride(fields.stem_version, fields.patch_size), 'dims')
+        check_image_size(fields)
+        dims = stage_dims(fields.dims, len(fields.depths))
+        if fields.stem_version == 'v2' and dims[0] < 2:
+            refuse('dims', fields.dims, "2 or more in the first stage beside stem_version='v2'")
+        check_inner(fields, 'ssm_ratio', min(dims))
+        if fields.mlp_ratio:
+            check_inner(fields, 'mlp_ratio', min(dims))
+        mode = parse_forward_type(fields.forward_type)['scan_mode']
+        for i, orders in enumerate(scans.layer_orders('scan_orders', fields.scan_orders, sum(fields.depths), count=4)):
+            if orders is not None and mode == 'cascade':
+                problem = f'forward_type={fields.forward_type!r} scans rows, then columns; allowed: None'
+                raise ValueError(f'scan_orders[{i}]: {problem}')
+
     def __init__(
         self,
         depths: Sequence[int] = (2, 2, 8, 2),
@@ -247,12 +277,6 @@ class VMamba(VSSBackbone):
         **common,
     ):
         super().__init__(**common)
-        check_choice('stem_version', stem_version, ('v1', 'v2'))
-        check_int('patch_size', patch_size, (2, 4, 8) if stem_version == 'v2' else PATCH_SIZES)
-        check_choice('downsample_version', downsample_version, ('v1', 'v2', 'v3'))
-        check_choice('ssm_init', ssm_init, ('v0', 'v1', 'v2'))
-        check_choice('act_layer', act_layer, tuple(ACTIVATIONS))
-        check_choice('mlp_act_layer', mlp_act_layer, tuple(ACTIVATIONS))
         dims = stage_dims(dims, len(depths))
         rates = iter(drop_path_rates(self.drop_path_rate, sum(depths)))
         orders = enumerate(scans.layer_orders('scan_orders', scan_orders, sum(depths), count=4))
@@ -273,9 +297,6 @@ class VMamba(VSSBackbone):
                 own_orders,
             )
             op.order_field = f'scan_orders[{layer}]'
-            if own_orders is not None and op.scan_mode == 'cascade':
-                problem = f'forward_type={forward_type!r} scans rows, then columns; allowed: None'
-                raise ValueError(f'{op.order_field}: {problem}')
             mlp_cls = GatedMlp if gmlp else Mlp
             mlp = (
                 mlp_cls(dim, int(dim * mlp_ratio), act_layer=ACTIVATIONS[mlp_act_layer], drop=mlp_drop_rate)
@@ -290,7 +311,7 @@ class VMamba(VSSBackbone):
             stages=[[block(dim) for _ in range(depth)] for dim, depth in zip(dims, depths)],
             downsamples=[make_downsample(downsample_version, a, b) for a, b in zip(dims[:-1], dims[1:])],
             dims=dims,
-            stem_stride=(patch_size // 2) ** 2 if stem_version == 'v2' else patch_size,
+            stem_stride=stem_stride(stem_version, patch_size),
         )
         self.pos_embed = None
         if pos_embed and not self.features_only:

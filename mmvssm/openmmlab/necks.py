@@ -16,8 +16,10 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS as ROOT
 from torch import Tensor, nn
 
-from mmvssm.backbones import check_choice
 from mmvssm.registry import MODELS
+from mmvssm.settings import Config, Each, Either, Int, Number, OneOf, Optional, check_choice, checked, refuse
+
+INIT_CFG = Optional(Either(Config(), Each(Config())))
 
 
 def register(cls: type) -> type:
@@ -50,6 +52,12 @@ class RescalePyramid(BaseModule):
         ValueError: another patch_size, or another number of widths.
     """
 
+    @checked(
+        in_channels=Either(Int(1), Each(Int(1), 4)),
+        patch_size=OneOf(16, 8),
+        norm_cfg=Optional(Config()),
+        init_cfg=INIT_CFG,
+    )
     def __init__(
         self,
         in_channels: int | Sequence[int],
@@ -58,10 +66,7 @@ class RescalePyramid(BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        check_choice('patch_size', patch_size, (16, 8))
         widths = [in_channels] * 4 if isinstance(in_channels, int) else list(in_channels)
-        if len(widths) != 4:
-            raise ValueError(f'in_channels={in_channels} must be an int or four of them')
         if patch_size == 16:
             norm = build_norm_layer(norm_cfg or dict(type='BN'), widths[0])[1]
             self.fpn1 = nn.Sequential(upscale(widths[0], widths[0]), norm, nn.GELU(), upscale(widths[0], widths[0]))
@@ -91,6 +96,7 @@ class RescalePyramid(BaseModule):
 class ChannelNorm(nn.Module):
     """LayerNorm over the channels of (B, C, H, W)."""
 
+    @checked(num_channels=Int(1), eps=Number(0, above=True))
     def __init__(self, num_channels: int, eps: float = 1e-6):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(num_channels))
@@ -110,6 +116,7 @@ class NormalConv2d(nn.Conv2d):
     mmcv gives convolutions Kaiming's start, whatever a head's `init_cfg` says, unless they have `init_weights`.
     """
 
+    @checked(std=Number(0))
     def __init__(self, *args: Any, std: float = 0.02, **kwargs: Any):
         self.std = std
         super().__init__(*args, **kwargs)
@@ -146,9 +153,17 @@ class SimplePyramid(BaseModule):
         init_cfg: mmengine's; by default the layers start as torch makes them.
 
     Raises:
-        ValueError: another scale, or fewer num_outs than scales.
+        ValueError: another scale, fewer num_outs than scales, a wrong value of any other argument.
     """
 
+    @checked(
+        in_channels=Int(1),
+        out_channels=Int(1),
+        stride=Int(1),
+        scales=Each(Number()),
+        num_outs=Int(1),
+        init_cfg=INIT_CFG,
+    )
     def __init__(
         self,
         in_channels: int,
@@ -158,11 +173,13 @@ class SimplePyramid(BaseModule):
         num_outs: int = 5,
         init_cfg: dict | None = None,
     ):
-        super().__init__(init_cfg)
         for scale in scales:
             check_choice('scales', scale, (4, 2, 1, 0.5))
+        if in_channels < max(scales):
+            refuse('in_channels', in_channels, f'{max(scales)} or more beside scales={scales}')
         if not len(scales) <= num_outs:
-            raise ValueError(f'num_outs={num_outs} must be at least the number of scales, {len(scales)}')
+            refuse('num_outs', num_outs, f'{len(scales)} or more, the number of scales')
+        super().__init__(init_cfg)
         self.num_outs = num_outs
         self.levels: list[str] = []
         for scale in scales:

@@ -10,6 +10,10 @@ from timm.models import group_parameters
 from timm.models._manipulate import MATCH_PREV_GROUP
 from torch import nn
 
+from mmvssm.settings import Each, Number, Optional, Text, check_all, reject_unknown
+
+SETTINGS = dict(layer_decay=Number(0, 1, above=True), no_decay=Optional(Each(Text())))
+
 
 def layer_scales(backbone: nn.Module, layer_decay: float) -> dict[str, float]:
     """Learning-rate factor of each parameter: `layer_decay` to the power of its distance from the neck.
@@ -55,14 +59,10 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def __call__(self, model: nn.Module):
         model = getattr(model, 'module', model)
-        options = dict(self.paramwise_cfg or {})
-        layer_decay, no_decay = options.pop('layer_decay', 1.0), options.pop('no_decay', None)
-        if options:
-            raise ValueError(
-                f'paramwise_cfg has an unknown field {next(iter(options))!r}; allowed: layer_decay, no_decay'
-            )
-        if not 0.0 < layer_decay <= 1.0:
-            raise ValueError(f'layer_decay={layer_decay} must lie in (0, 1]')
+        given = dict(self.paramwise_cfg or {})
+        reject_unknown('paramwise_cfg', given, list(SETTINGS), 'field')
+        options = {'layer_decay': 1.0, 'no_decay': None, **check_all(given, SETTINGS)}
+        layer_decay, no_decay = options['layer_decay'], options['no_decay']
         optimizer = dict(self.optimizer_cfg, params=self._groups(model, layer_decay, no_decay))
         return self._wrap(optimizer)
 

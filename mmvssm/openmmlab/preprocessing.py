@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from mmdet.models import DetDataPreprocessor
 from torch import Tensor
 
+from mmvssm.settings import Each, Int, Number, checked
+
 from .necks import register
 
 
@@ -26,6 +28,7 @@ class FixedSizeDataPreprocessor(DetDataPreprocessor):
         ValueError: an image is larger than `size`.
     """
 
+    @checked(size=Each(Int(1), 2), fill=Number())
     def __init__(self, size: Sequence[int], fill: float = 114, **kwargs: Any):
         super().__init__(**kwargs)
         self.size, self.fill = tuple(size), fill

@@ -114,5 +114,5 @@ def test_a_wrong_tag_is_answered_with_the_variants_tags():
 
 @pytest.mark.parametrize('stages', ['2', 1.0, True, None], ids=repr)
 def test_frozen_stages_are_an_int(stages):
-    with pytest.raises(ValueError, match=r'frozen_stages=.* is out of range; allowed: -1 to '):
+    with pytest.raises(ValueError, match=r'frozen_stages=.* is not supported; allowed: -1 to '):
         mmvssm.create_model(MICRO).freeze(stages)

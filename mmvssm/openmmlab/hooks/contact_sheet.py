@@ -11,6 +11,7 @@ from mmengine.registry import HOOKS
 from PIL import Image
 
 from mmvssm.pictures import Instances, beside, paint_instances, paint_labels, palette, sheet
+from mmvssm.settings import Int, Number, Text, checked
 
 
 @HOOKS.register_module()
@@ -27,6 +28,7 @@ class ContactSheetHook(Hook):
         name: file name without suffix.
     """
 
+    @checked(num_images=Int(1), columns=Int(1), score=Number(0, 1), name=Text())
     def __init__(self, num_images: int = 12, columns: int = 3, score: float = 0.5, name: str = 'contact_sheet'):
         self.num_images, self.columns, self.score, self.name = num_images, columns, score, name
         self._pairs: list[Image.Image] = []

@@ -10,6 +10,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
+from mmvssm.settings import OneOf, checked
+
 
 @HOOKS.register_module()
 class NaNWatchHook(Hook):
@@ -24,9 +26,8 @@ class NaNWatchHook(Hook):
 
     priority = 'VERY_HIGH'
 
+    @checked(action=OneOf('raise', 'warn'))
     def __init__(self, action: str = 'raise'):
-        if action not in ('raise', 'warn'):
-            raise ValueError(f"action: expected 'raise' or 'warn', got {action!r}")
         self.action = action
 
     def before_train(self, runner) -> None:

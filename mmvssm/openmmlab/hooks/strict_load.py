@@ -12,6 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner, checkpoint
 
 from mmvssm.openmmlab.loading import fitting_state, own_backbones, unwrapped
+from mmvssm.settings import Flag, checked
 
 
 @HOOKS.register_module()
@@ -30,6 +31,7 @@ class StrictLoadHook(Hook):
 
     priority = 'VERY_HIGH'  # before other hooks take their part of a checkpoint, as that of averaged weights does
 
+    @checked(heads_may_differ=Flag())
     def __init__(self, heads_may_differ: bool = False):
         self.heads_may_differ = heads_may_differ
 
