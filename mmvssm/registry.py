@@ -7,7 +7,7 @@ registry and changes nothing of it: the rest of OpenMMLab comes, and is patched,
 """
 
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.registry import MODELS as ROOT
@@ -63,11 +63,12 @@ class ConfigBackbone(Mixed):
         name, numbers = _resolve_arch(self.family, arch)
         fields = {field: _built(value) for field, value in {**numbers, **kwargs}.items()}
         _reject_unknown(self.family, fields)
-        own = dict(frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp, pretrained=pretrained)
-        own = check_all(own, self.settings_in_full)
+        _reject_own(numbers)
+        given = dict(frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp, pretrained=pretrained)
+        own: dict[str, Any] = check_all(given, self.settings_in_full)
         init_cfg = _check_init_cfg(init_cfg, pretrained)
         fields |= dict(out_indices=out_indices, out_norms=out_norms, features_only=True)
-        _check_frozen_stages(self.family, frozen_stages, check_all(fields, self.settings_in_full))
+        _check_frozen_stages(self.family, own['frozen_stages'], check_all(fields, self.settings_in_full))
         super().__init__(**fields)
         if name is not None:
             self.variant = name
@@ -116,6 +117,13 @@ def _reject_unknown(family: Family, kwargs: dict) -> None:
     allowed = [name for name in family.arguments if name not in reserved]
     own = fields_of(inspect.signature(ConfigBackbone))
     reject_unknown(family.cls.__name__, kwargs, list(dict.fromkeys([*own, *allowed])), 'field')
+
+
+def _reject_own(numbers: dict) -> None:
+    """What the config entry says itself would be overruled without a word."""
+    for name in ('out_indices', 'out_norms'):
+        if name in numbers:
+            raise TypeError(f'arch got {name!r}; allowed: arguments that say what the network is, {name} beside arch')
 
 
 def _check_frozen_stages(family: Family, frozen_stages: int, fields: dict) -> None:

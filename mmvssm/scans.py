@@ -174,7 +174,7 @@ def layer_orders(field: str, orders, num_layers: int, count: int | None = None) 
         return [check_orders(field, orders, count)] * num_layers
     if len(orders) != num_layers:
         raise ValueError(
-            f'{field} has {len(orders)} layers, the model {num_layers}; allowed: one list of orders, or one for each layer'
+            f'{field} has {len(orders)} layers, the model {num_layers}; allowed: one list, or one for each layer'
         )
     return [None if own is None else check_orders(f'{field}[{i}]', own, count) for i, own in enumerate(orders)]
 

@@ -93,16 +93,18 @@ class Flag(Setting):
 
 @dataclass(frozen=True)
 class Int(Setting):
-    """An integer of Python's or numpy's from `low` to `high`; True is none."""
+    """An integer of Python's or numpy's from `low` to `high`, on request an odd one; True is none."""
 
     low: int | None = None
     high: int | None = None
+    odd: bool = False
 
     @property
     def words(self) -> str:  # type: ignore[override]
         if self.low is None:
             return 'an int'
-        return f'{self.low} to {self.high} (int)' if self.high is not None else f'{self.low} or more (int)'
+        kind = 'odd int' if self.odd else 'int'
+        return f'{self.low} to {self.high} ({kind})' if self.high is not None else f'{self.low} or more ({kind})'
 
     def fits(self, value: Any) -> bool:
         return (
@@ -110,6 +112,7 @@ class Int(Setting):
             and not isinstance(value, bool)
             and (self.low is None or int(value) >= self.low)
             and (self.high is None or int(value) <= self.high)
+            and (not self.odd or int(value) % 2 == 1)
         )
 
     def plain(self, value: Any) -> int:
@@ -145,10 +148,10 @@ class Number(Setting):
     def words(self) -> str:  # type: ignore[override]
         if self.low is None:
             return 'a finite number'
-        start = f'above {self.low}' if self.above else f'{self.low} or more'
         if self.high is None:
-            return f'{start} (finite)'
-        return f'{start} and below {self.high}' if self.below else f'{start}, {self.high} at most'
+            return f'above {self.low}' if self.above else f'{self.low} or more'
+        left_out = [f', not {end}' for end, out in ((self.low, self.above), (self.high, self.below)) if out]
+        return f'{self.low} to {self.high}{"".join(left_out)}'
 
     def fits(self, value: Any) -> bool:
         if not isinstance(value, Real) or isinstance(value, bool):
@@ -286,6 +289,22 @@ def require_entries(owner: str, fields: Iterable[str], table: Table, where: str)
             raise TypeError(f'{owner}: the argument {field!r} has no setting; declare what it may be in {where}')
 
 
+def bound(
+    owner: str, signature: inspect.Signature, args: tuple, kwargs: Mapping[str, Any], table: Table
+) -> inspect.BoundArguments:
+    """The arguments of a call, checked against the table, in plain Python.
+
+    Raises:
+        ValueError: one is not as the table wants it.
+        TypeError: one is unknown or missing.
+    """
+    if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        reject_unknown(owner, kwargs, fields_of(signature))
+    given = signature.bind(*args, **kwargs)
+    given.arguments.update(check_all(given.arguments, table))
+    return given
+
+
 def checked(**table: Setting) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorator of a constructor: its arguments are checked against the table before it runs.
 
@@ -294,14 +313,14 @@ def checked(**table: Setting) -> Callable[[Callable[..., None]], Callable[..., N
     """
 
     def decorate(init: Callable[..., None]) -> Callable[..., None]:
-        first, *rest = inspect.signature(init).parameters.values()
-        signature = inspect.Signature(rest)
-        require_entries(init.__qualname__, fields_of(signature), table, 'its @checked')
+        _, *parameters = inspect.signature(init).parameters.values()
+        signature = inspect.Signature(parameters)
+        owner = init.__qualname__.removesuffix('.__init__')
+        require_entries(owner, fields_of(signature), table, 'its @checked')
 
         @functools.wraps(init)
         def checking(self: Any, *args: Any, **kwargs: Any) -> None:
-            given = signature.bind(*args, **kwargs)
-            given.arguments.update(check_all(given.arguments, table))
+            given = bound(owner, signature, args, kwargs, table)
             init(self, *given.args, **given.kwargs)
 
         return checking

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmvssm.kernels.derivatives import transformed
-from mmvssm.settings import Setting, check_all, check_choice, check_int, fields_of, refuse, reject_unknown, short
+from mmvssm.settings import Setting, bound, check_choice, check_int, refuse, short
 from mmvssm.tracing import is_compiling
 
 from ._images import check_image
@@ -94,9 +94,7 @@ def checking(cls: type['Backbone']) -> Callable[..., None]:
 
     @functools.wraps(init)
     def checked(self: Backbone, *args: Any, **kwargs: Any) -> None:
-        reject_unknown(cls.__name__, kwargs, fields_of(signature))
-        given = signature.bind(*args, **kwargs)
-        given.arguments.update(check_all(given.arguments, self.settings_in_full))
+        given = bound(cls.__name__, signature, args, kwargs, self.settings_in_full)
         if 'relate' in vars(cls):
             cls.relate(all_fields(cls, given.arguments))
         init(self, *given.args, **given.kwargs)
@@ -174,7 +172,10 @@ class Backbone(nn.Module):
     key_options: dict[str, str] = {}
 
     def __init_subclass__(cls, **kwargs):
-        """A constructor that takes `**common` has the arguments of the one that it passes them to, see `help(cls)`."""
+        """A constructor that takes `**common` has the arguments of the one that it passes them to, see `help(cls)`.
+
+        Before any constructor its arguments are checked, see `mmvssm.backbones._settings`.
+        """
         super().__init_subclass__(**kwargs)
         own = [p for name, p in inspect.signature(cls.__init__).parameters.items() if name != 'self']
         rest = [p for p in own if p.kind is p.VAR_KEYWORD]
@@ -413,5 +414,5 @@ class Backbone(nn.Module):
         if global_pool is not None:
             check_choice('global_pool', global_pool, self.pools)
             self.global_pool = global_pool
-        self.num_classes = num_classes
+        self.num_classes = self.settings_in_full['num_classes'].check('num_classes', num_classes)
         self.make_head()

@@ -239,8 +239,6 @@ class ClassifierHead(nn.Module):
 
     def reset(self, num_classes: int, global_pool: str | None = None) -> None:
         if global_pool is not None:
-            if global_pool not in ('avg', ''):
-                raise ValueError(f"global_pool={global_pool!r} is not supported; allowed: 'avg', ''")
             self.global_pool = global_pool
         self.head = nn.Linear(self.dim, num_classes) if num_classes else nn.Identity()
         init_linear(self.head)

@@ -15,7 +15,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from mmvssm import scans
-from mmvssm.settings import OneOf
+from mmvssm.settings import OneOf, refuse
 
 from ._backbone import drop_path_rates
 from ._graph import one_node
@@ -185,7 +185,10 @@ class EfficientVMamba(VSSBackbone):
     def relate(cls, fields: SimpleNamespace) -> None:
         """Widths for each stage, orders for each layer that scans."""
         relate_stages(fields, fields.patch_size, 'dims')
-        scanning = stage_dims(fields.dims, len(fields.depths))[:2]
+        dims = stage_dims(fields.dims, len(fields.depths))
+        if any(dim < 2 for dim in dims[2:]):
+            refuse('dims', fields.dims, '2 or more from the third stage on, for its squeeze')
+        scanning = dims[:2]
         check_inner(fields, 'ssm_ratio', min(scanning))
         if fields.mlp_ratio:
             check_inner(fields, 'mlp_ratio', min(scanning))

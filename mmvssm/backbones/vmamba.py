@@ -222,14 +222,11 @@ class VMamba(VSSBackbone):
         downsample_version: 'v1', 'v2' or 'v3', see :func:`make_downsample`.
         patch_norm: LayerNorms in the stem.
         pos_embed: learned embedding of the stem's grid at `img_size`, added by classifiers only (as published).
-        img_size: see `pos_embed`.
+        img_size: an int or (H, W), see `pos_embed`.
         **common: see :class:`HierarchicalBackbone`; `out_norms` adds the official LayerNorms.
     """
 
-    settings = dict(
-        d_conv=Either(OneOf(-1, 0), OneOf(*range(1, 64, 2))),  # an even one would shrink the map
-        img_size=Int(1),
-    )
+    settings = dict(d_conv=Either(OneOf(-1, 0), Int(1, odd=True)))  # an even one would shrink the map
 
     @classmethod
     def relate(cls, fields: SimpleNamespace) -> None:
@@ -237,7 +234,8 @@ class VMamba(VSSBackbone):
         if fields.stem_version == 'v2':
             check_int('patch_size', fields.patch_size, (2, 4, 8))
         relate_stages(fields, stem_stride(fields.stem_version, fields.patch_size), 'dims')
-        check_image_size(fields)
+        if fields.pos_embed:
+            check_image_size(fields)
         dims = stage_dims(fields.dims, len(fields.depths))
         if fields.stem_version == 'v2' and dims[0] < 2:
             refuse('dims', fields.dims, "2 or more in the first stage beside stem_version='v2'")
@@ -273,7 +271,7 @@ class VMamba(VSSBackbone):
         downsample_version: str = 'v3',
         patch_norm: bool = True,
         pos_embed: bool = False,
-        img_size: int = 224,
+        img_size: int | Sequence[int] = 224,
         **common,
     ):
         super().__init__(**common)
@@ -315,8 +313,8 @@ class VMamba(VSSBackbone):
         )
         self.pos_embed = None
         if pos_embed and not self.features_only:
-            grid = img_size // patch_size
-            self.pos_embed = nn.Parameter(torch.zeros(1, dims[0], grid, grid))
+            height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+            self.pos_embed = nn.Parameter(torch.zeros(1, dims[0], height // patch_size, width // patch_size))
             trunc_normal_(self.pos_embed, std=0.02)
 
     def stem(self, x: Tensor) -> Tensor:

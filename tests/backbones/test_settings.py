@@ -4,16 +4,29 @@ The wrong values of a field are those of `WRONG`, which has an entry for every f
 `TOGETHER`, where one argument does not go with another.
 """
 
+import copy
+import inspect
 import math
+import pickle
+import pydoc
 import re
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import timm
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModule
 from torch import nn
 
+import mmvssm
 from mmvssm import registry
-from mmvssm.backbones import FAMILIES, Family
+from mmvssm.backbones import FAMILIES, Family, HierarchicalBackbone, Variant
+from mmvssm.backbones.localvmamba import LocalVMamba
+from mmvssm.backbones.vim import Vim
+from mmvssm.backbones.vmamba import VMamba
+from mmvssm.settings import Int, checked, short
 
 NAN, INF = math.nan, math.inf
 NO_INT = [True, 1.5, 4.0, '3', [4], NAN, np.float64(2)]
@@ -103,7 +116,7 @@ HERACLES = dict(
     WRONG,
     num_heads=[*STAGES, (1, 1), (1, 1, 0, 2)],
 )
-VMAMBA = dict(WRONG, img_size=[*IMAGE_SIZE, (64, 64)], d_conv=[*WRONG['d_conv'], 2, 4])
+VMAMBA = dict(WRONG, d_conv=[*WRONG['d_conv'], 2, 4])
 
 # family -> (arguments, the field that the error names)
 TOGETHER: dict[str, list[tuple[dict, str]]] = dict(
@@ -126,6 +139,7 @@ TOGETHER: dict[str, list[tuple[dict, str]]] = dict(
     ],
     EfficientVMamba=[
         (dict(downsample_version='v3'), 'downsample_version'),
+        (dict(dims=(8, 8, 8, 1)), 'dims'),
         (dict(output_stride=16, downsample_version='v2'), 'output_stride'),
         (dict(scan_orders=['h']), 'scan_orders'),
         (dict(ssm_ratio=0.01), 'ssm_ratio'),
@@ -248,6 +262,137 @@ def test_so_it_is_in_a_config(family, arguments, field, monkeypatch):
     is_named(lambda: registry.build(entry), field, monkeypatch)
 
 
-@pytest.mark.parametrize('family', FAMILIES.values(), ids=lambda family: family.cls.__name__)
+FAMILY = pytest.mark.parametrize('family', FAMILIES.values(), ids=lambda family: family.cls.__name__)
+
+
+@FAMILY
 def test_every_field_has_wrong_values(family):
     assert [field for field in family.arguments if field not in WRONG] == []
+
+
+def test_config_fields_have_wrong_values():
+    own = inspect.signature(registry.ConfigBackbone).parameters
+    assert {name for name in own if name != 'kwargs'} == set(CONFIG)
+
+
+@pytest.mark.parametrize(
+    'build',
+    [
+        lambda: Vim(48, 4, d_state=65),
+        lambda: mmvssm.create_model('test_vim', d_state=65),
+        lambda: timm.create_model('test_vim', d_state=65),
+        lambda: registry.build(dict(type='Vim', arch=dict(d_state=65))),
+    ],
+    ids=['class', 'create_model', 'timm', 'numbers in a config'],
+)
+def test_every_way_in_is_watched(build, monkeypatch):
+    is_named(build, 'd_state', monkeypatch)
+
+
+def test_a_subclass_is_watched_too():
+    class Wide(BaseModule, Vim):
+        def __init__(self, pyramid, **common):
+            Vim.__init__(self, d_state=65, **common)
+
+    with pytest.raises(ValueError, match='rope=1 is not supported; allowed: True, False'):
+        Wide(None, rope=1)
+    with pytest.raises(ValueError, match=r'd_state=65 is not supported; allowed: 1 to 64 \(int\)'):
+        Wide(None)
+
+
+def test_unknown_and_missing_arguments():
+    with pytest.raises(TypeError, match=r"VMamba got an unknown argument 'd_states'; allowed: depths, .*out_norms"):
+        VMamba(d_states=3)
+    with pytest.raises(TypeError, match='directions'):
+        LocalVMamba()
+    with pytest.raises(TypeError, match="unknown field 'd_states'"):
+        registry.build(dict(type='VMamba', arch='test_vmamba', d_states=3, d_state=65))
+    with pytest.raises(TypeError, match="arch got 'out_indices'; allowed: "):
+        registry.build(dict(type='VMamba', arch=dict(out_indices=(1,))))
+
+
+class Declared(HierarchicalBackbone):
+    settings = dict(window=Int(1, 16))
+
+    def __init__(self, window: int = 7, **common):
+        super().__init__(**common)
+
+
+class Forgetful(HierarchicalBackbone):
+    def __init__(self, window: int = 7, **common):
+        super().__init__(**common)
+
+
+def family_of(cls: type) -> Family:
+    return Family(cls, prefix='', checkpoint_filter_fn=lambda state, model: state, variants={'one': Variant('')})
+
+
+def test_a_family_with_a_field_that_has_no_setting_cannot_be_defined():
+    with pytest.raises(TypeError, match=r"Forgetful: the argument 'window' has no setting; .* Forgetful\.settings"):
+        family_of(Forgetful)
+    with pytest.raises(ValueError, match=r'window=17 is not supported; allowed: 1 to 16 \(int\)'):
+        family_of(Declared).build('one', window=17)
+    with pytest.raises(TypeError, match="the argument 'size' has no setting"):
+
+        class Part:
+            @checked()
+            def __init__(self, size: int): ...
+
+
+def as_numpy(value):
+    """What a calculation might give in place of a number, and lists for tuples."""
+    if isinstance(value, bool):
+        return np.bool_(value)
+    if isinstance(value, int | float):
+        return np.int64(value) if isinstance(value, int) else np.float64(value)
+    return [as_numpy(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+@FAMILY
+def test_numpy_and_lists_are_as_good(family):
+    defaults = {name: p.default for name, p in inspect.signature(family.cls).parameters.items() if name != 'directions'}
+    numbers = {**defaults, **family.variants[micro(family)].numbers}
+    with torch.device('meta'):
+        plain, calculated = family.cls(**numbers), family.cls(**{name: as_numpy(v) for name, v in numbers.items()})
+    assert str(plain) == str(calculated)
+    assert {k: v.shape for k, v in plain.state_dict().items()} == {
+        k: v.shape for k, v in calculated.state_dict().items()
+    }
+    assert type(calculated.drop_path_rate) is float
+    assert type(calculated.num_classes) is int
+
+
+def test_an_array_is_a_list():
+    with torch.device('meta'):
+        assert len(VMamba(depths=np.array([1, 0, 2, 1]), dims=8).layers) == 4
+
+
+@pytest.mark.parametrize('name', mmvssm.list_models())
+def test_every_variant_is_good_as_classifier_and_in_a_config(name):
+    family = mmvssm.backbones.family_of(name)
+    with torch.device('meta'):
+        assert registry.build(dict(type=family.cls.__name__, arch=name, frozen_stages=0, with_cp=True)).variant == name
+
+
+def test_lazy_objects_in_numbers(tmp_path):
+    path = tmp_path / 'pure.py'
+    lines = ['from mmengine.config import read_base', 'from mmvssm.scans import rows', '']
+    lines.append("model = dict(type='mmvssm.LocalVMamba', arch=dict(directions=[[rows, 'h']], depths=(1,), dims=8))")
+    path.write_text('\n'.join(lines))
+    assert registry.build(Config.fromfile(path).model).layers[0].blocks[0].op.directions[1] == 'h'
+
+
+@FAMILY
+def test_classes_and_models_stay_ordinary(family):
+    with torch.device('meta'):
+        model = family.build(micro(family))
+    assert 'out_indices' in inspect.signature(family.cls).parameters
+    assert 'common' in inspect.signature(family.cls.__init__).parameters
+    assert f'class {family.cls.__name__}(' in pydoc.render_doc(family.cls, renderer=pydoc.plaintext)
+    assert type(copy.deepcopy(model)) is type(pickle.loads(pickle.dumps(model))) is family.cls
+
+
+@pytest.mark.parametrize('value', [list(range(1000)), torch.zeros(9, 9), 'x\ny' * 99], ids=['list', 'tensor', 'text'])
+def test_a_long_value_is_cut(value):
+    assert len(short(value)) == 80
+    assert '\n' not in short(value)

@@ -20,7 +20,6 @@ from mmvssm.backbones._single_stride import (
     pad_image,
     resize_table,
     square_grid,
-    to_pair,
 )
 
 
@@ -54,12 +53,6 @@ def test_padding_to_a_patch_alone_leaves_remainders():
 def test_grid_is_that_of_an_unpadded_convolution():
     x = torch.zeros(1, 1, 75, 61)
     assert grid_size((75, 61), 16, 8) == F.conv2d(x, torch.zeros(1, 1, 16, 16), stride=8).shape[2:]
-
-
-@pytest.mark.parametrize('value', [0, (1, 2, 3), (4, 0.5)], ids=str)
-def test_wrong_image_size_is_named(value):
-    with pytest.raises(ValueError, match='img_size'):
-        to_pair(value, 'img_size')
 
 
 @pytest.mark.parametrize(('count', 'grid'), [(196, (14, 14)), (197, None), (1, (1, 1))])

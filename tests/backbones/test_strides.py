@@ -44,7 +44,7 @@ def test_other_patch_sizes_are_refused(name, value):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [(dict(patch_size=v), f'patch_size={v} .*allowed: 1 to 64') for v in (0, -1, 1000, 2.5)]
-    + [(dict(stride=v), f'stride={v} .*allowed: 1 to 16') for v in (0, 17, 8.0)],
+    + [(dict(stride=v), f'stride={v} .*allowed: {a}') for v, a in ((0, 'None, 1'), (17, '1 to 16'), (8.0, 'None, 1'))],
     ids=str,
 )
 @pytest.mark.parametrize('name', ['test_vil', 'test_vim'])

@@ -92,7 +92,7 @@ def test_frozen_parameters_are_left_out():
     ],
 )
 def test_wrong_settings_are_named(model, cfg, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         build(model, **cfg)
 
 

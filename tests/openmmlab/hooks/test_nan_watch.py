@@ -107,5 +107,5 @@ def test_weights_stay_clean(tmp_path):
 
 
 def test_unknown_action_is_refused():
-    with pytest.raises(ValueError, match="action: expected 'raise' or 'warn', got 'stop'"):
+    with pytest.raises(ValueError, match="action='stop' is not supported; allowed: raise, warn"):
         NaNWatchHook(action='stop')
