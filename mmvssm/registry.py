@@ -115,13 +115,16 @@ def _resolve_arch(family: Family, arch: str | dict | None) -> tuple[str | None, 
 def _reject_unknown(family: Family, kwargs: dict) -> None:
     reserved = ('features_only', 'num_classes')  # a backbone in a config has maps, no classifier
     allowed = [name for name in family.arguments if name not in reserved]
-    own = fields_of(inspect.signature(ConfigBackbone))
-    reject_unknown(family.cls.__name__, kwargs, list(dict.fromkeys([*own, *allowed])), 'field')
+    reject_unknown(family.cls.__name__, kwargs, list(dict.fromkeys([*_own_fields(), *allowed])), 'field')
+
+
+def _own_fields() -> list[str]:
+    return fields_of(inspect.signature(ConfigBackbone))
 
 
 def _reject_own(numbers: dict) -> None:
-    """What the config entry says itself would be overruled without a word."""
-    for name in ('out_indices', 'out_norms'):
+    """What stands beside `arch` would overrule it without a word."""
+    for name in _own_fields():
         if name in numbers:
             raise TypeError(f'arch got {name!r}; allowed: arguments that say what the network is, {name} beside arch')
 

@@ -232,7 +232,7 @@ class Either(Setting):
         return next(setting for setting in self.settings if setting.fits(value)).plain(value)
 
 
-class Optional(Setting):
+class OrNone(Setting):
     """None, or what a setting allows."""
 
     def __init__(self, setting: Setting):

@@ -17,9 +17,9 @@ from mmengine.registry import MODELS as ROOT
 from torch import Tensor, nn
 
 from mmvssm.registry import MODELS
-from mmvssm.settings import Config, Each, Either, Int, Number, OneOf, Optional, check_choice, checked, refuse
+from mmvssm.settings import Config, Each, Either, Int, Number, OneOf, OrNone, check_choice, checked, refuse
 
-INIT_CFG = Optional(Either(Config(), Each(Config())))
+INIT_CFG = OrNone(Either(Config(), Each(Config())))
 
 
 def register(cls: type) -> type:
@@ -55,7 +55,7 @@ class RescalePyramid(BaseModule):
     @checked(
         in_channels=Either(Int(1), Each(Int(1), 4)),
         patch_size=OneOf(16, 8),
-        norm_cfg=Optional(Config()),
+        norm_cfg=OrNone(Config()),
         init_cfg=INIT_CFG,
     )
     def __init__(

@@ -10,9 +10,9 @@ from timm.models import group_parameters
 from timm.models._manipulate import MATCH_PREV_GROUP
 from torch import nn
 
-from mmvssm.settings import Each, Number, Optional, Text, check_all, reject_unknown
+from mmvssm.settings import Each, Number, OrNone, Text, check_all, reject_unknown
 
-SETTINGS = dict(layer_decay=Number(0, 1, above=True), no_decay=Optional(Each(Text())))
+SETTINGS = dict(layer_decay=Number(0, 1, above=True), no_decay=OrNone(Each(Text())))
 
 
 def layer_scales(backbone: nn.Module, layer_decay: float) -> dict[str, float]:

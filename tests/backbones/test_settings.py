@@ -307,8 +307,9 @@ def test_unknown_and_missing_arguments():
         LocalVMamba()
     with pytest.raises(TypeError, match="unknown field 'd_states'"):
         registry.build(dict(type='VMamba', arch='test_vmamba', d_states=3, d_state=65))
-    with pytest.raises(TypeError, match="arch got 'out_indices'; allowed: "):
-        registry.build(dict(type='VMamba', arch=dict(out_indices=(1,))))
+    for own in ('out_indices', 'with_cp', 'arch'):
+        with pytest.raises(TypeError, match=f'arch got {own!r}; allowed: .*, {own} beside arch'):
+            registry.build(dict(type='VMamba', arch={own: None}))
 
 
 class Declared(HierarchicalBackbone):
