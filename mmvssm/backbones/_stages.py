@@ -39,7 +39,7 @@ def relate_stages(fields: SimpleNamespace, stem_stride: int, *lists: str) -> Non
     if fields.output_stride is not None:
         check_int('output_stride', fields.output_stride, strides)
         if fields.output_stride < strides[-1] and getattr(fields, 'downsample_version', 'v1') == 'v2':
-            allowed = "None beside downsample_version='v2', any of the strides beside 'v1', 'v3'"
+            allowed = f"None, {strides[-1]} beside downsample_version='v2', any stride beside 'v1', 'v3'"
             refuse('output_stride', fields.output_stride, allowed)
 
 
