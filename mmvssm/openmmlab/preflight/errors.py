@@ -16,7 +16,7 @@ from mmvssm.errors import UsageError
 from .keywords import keywords_of, with_parents
 from .places import look_up, meant, nodes
 
-SELF_EXPLAINING = (ValueError, TypeError, AssertionError, NotImplementedError)
+SELF_EXPLAINING = (ValueError, TypeError, AssertionError, NotImplementedError, OSError)
 LIMIT = 400  # characters of what another library says
 
 
