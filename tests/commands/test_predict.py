@@ -55,7 +55,10 @@ def predictor(task, checkpoint):
 def same(one: Found, other: Found) -> bool:
     if one.instances is None:
         return np.array_equal(one.labels, other.labels)
-    return all(np.allclose(a, b, atol=1e-4) for a, b in zip(one.instances, other.instances))
+    (*rest, masks, scores), (*other_rest, other_masks, other_scores) = one.instances, other.instances
+    alike = all(np.allclose(a, b, atol=1e-4) for a, b in zip([*rest, scores], [*other_rest, other_scores]))
+    # a mask is what lies above 0.5: on some processors a last digit moves single pixels over it
+    return alike and (np.asarray(masks) != np.asarray(other_masks)).mean() <= 1e-5
 
 
 def test_classes_are_those_of_the_checkpoint(predictor, task):
