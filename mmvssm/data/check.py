@@ -72,12 +72,8 @@ def _check_coco(root: Path, files: list[Path], tick: Callable[[], object]) -> Re
     for path in files:
         content = read.coco(path)
         split = path.stem.removeprefix('instances_')
-        report.images[split] = len(content['images'])
-        names = {one['id']: one['name'] for one in content['categories']}
-        for name in names.values():
-            report.classes.setdefault(name, 0)
-        _check_records(report, content, names)
         places = read.locate(root, [one['file_name'] for one in content['images']], split)
+        coco_records(report, split, content)
         for image in content['images']:
             name = image['file_name']
             if name in places and (other := seen.setdefault(places[name], split)) != split:
@@ -88,6 +84,15 @@ def _check_coco(root: Path, files: list[Path], tick: Callable[[], object]) -> Re
         if not count:
             report.note('class without objects', name)
     return report
+
+
+def coco_records(report: Report, split: str, content: dict) -> None:
+    """Count what a COCO file lists, and note what is odd about its records."""
+    report.images[split] = len(content['images'])
+    names = {one['id']: one['name'] for one in content['categories']}
+    for name in names.values():
+        report.classes.setdefault(name, 0)
+    _check_records(report, content, names)
 
 
 def _check_records(report: Report, content: dict, names: dict) -> None:

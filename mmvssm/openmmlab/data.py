@@ -4,14 +4,20 @@
 its classes. `check(cfg, ...)` looks at what the config names before anything is built.
 """
 
+import logging
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from mmengine.registry import init_default_scope
 
 from mmvssm import demo
+from mmvssm.data.check import Report
 from mmvssm.openmmlab.layouts.layout import DataError, datasets
+from mmvssm.openmmlab.look import look_for
 from mmvssm.openmmlab.tasks import Task, task_of
 
 
@@ -31,25 +37,50 @@ def point_to(cfg: Config, folder: str) -> None:
     for layout in layouts:
         if (own := layout.find(root)) is not None:
             return layout.point_to(cfg, own)
-    missing = ', '.join(layout.missing for layout in layouts)
-    raise DataError(f'no data set in {root.absolute()}: {missing}')
+    wanted = '; '.join(layout.wanted for layout in layouts)
+    raise DataError(
+        f'no data set in {root.absolute()}: it holds {_content(root)}\n'
+        f'wanted: {wanted}\n'
+        '`mmvssm data convert` makes these out of YOLO, VOC, LabelMe or masks; docs/data.md shows each'
+    )
 
 
-def check(cfg: Config, split: str) -> None:
+def check(cfg: Config, split: str, unreadable: str = 'stop') -> Report:
     """Look at the files that the dataloader of `split` ('train', 'val' or 'test') names.
+
+    Args:
+        cfg: the config; a data set that could be put right reads a copy of its annotations then, which is logged.
+        split: which data sets.
+        unreadable: 'stop' at images that cannot be read, or 'skip' them.
 
     Raises:
         DataError: where it was looked for, how to get the data set and how to do without; or what is broken.
     """
-    task = task_of(cfg)
+    task, report = task_of(cfg), Report(Path(), 'COCO' if task_of(cfg).scope == 'mmdet' else 'label images')
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
     for dataset in datasets(cfg, split):
-        for layout in task.layouts:
-            files = layout.files(dataset)
-            for path in files:
-                _require(task, path)
-            if files:
-                layout.check(cfg, dataset)
-                break
+        for path in _files(dataset):
+            _require(task, path)
+        if (look := look_for(dataset)) is not None:
+            for line in look(cfg, dataset, split, unreadable, report):
+                print_log(line, 'current', logging.WARNING)
+    return report
+
+
+def _content(root: Path) -> str:
+    names = sorted(f'{path.name}/' if path.is_dir() else path.name for path in root.iterdir())
+    return ', '.join(names[:4]) + (f' and {len(names) - 4} more' if len(names) > 4 else '') or 'nothing'
+
+
+def _files(dataset: ConfigDict) -> Iterator[Path]:
+    """The files and folders that a data set names."""
+    root, prefix = dataset.get('data_root') or '', dataset.get('data_prefix') or {}
+    listed = dataset.get('ann_file')
+    if isinstance(listed, str) and listed:
+        yield Path(root, listed)
+    for key in ('img', 'img_path', 'seg_map_path', 'seg'):
+        if isinstance(prefix.get(key), str):
+            yield Path(root, prefix[key])
 
 
 def _embedded(name: str) -> Path:

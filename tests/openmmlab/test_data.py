@@ -171,7 +171,7 @@ def test_broken_annotation_file(what, detector, folder):
 
 BROKEN_SEGMENTATION = {
     'label too high': (
-        lambda root: Image.fromarray(np.full((8, 8), 9, np.uint8)).save(root / 'annotations/training/00000.png'),
+        lambda root: Image.fromarray(np.full((128, 128), 9, np.uint8)).save(root / 'annotations/training/00000.png'),
         'holds the label 9; allowed: 0 to 5 and 255',
     ),
     'label image cut off': (
@@ -208,7 +208,7 @@ def test_a_folder_that_is_not_there(detector):
 
 
 def test_a_folder_of_something_else(detector, tmp_path):
-    with pytest.raises(data.DataError, match=r'no annotations/instances_train\.json'):
+    with pytest.raises(data.DataError, match=r'(?s)it holds nothing\nwanted: annotations/instances_train\.json'):
         data.point_to(detector, str(tmp_path))
 
 

@@ -6,33 +6,68 @@ classes.json, where present, names the classes: {"1": name, ...} (0 is unlabelle
 
 import itertools
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from mmengine.config import Config, ConfigDict
-from PIL import Image
+from mmengine.config import Config
 
 from mmvssm.pictures import palette
 
 from .layout import SPLIT_NAMES, DataError, Layout, datasets, set_num_classes
 
+
+@dataclass(frozen=True)
+class Part:
+    """Training or validation images of a data set: folders from its root, a list of names, suffixes; found if None."""
+
+    images: str
+    labels: str
+    listed: str = ''
+    img_suffix: str | None = None
+    seg_map_suffix: str | None = None
+
+
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')
 
 
 def _find(root: Path) -> Path | None:
-    return next((r for r in (root / 'ADEChallengeData2016', root) if (r / 'images').is_dir()), None)
+    inside = (root / 'ADEChallengeData2016', root)
+    return next((r for r in inside if (r / 'images').is_dir() and not _has_other_labels(r)), None)
+
+
+def _has_other_labels(root: Path) -> bool:
+    """The folder images belongs to another layout, of labels in another folder."""
+    return not (root / 'annotations').is_dir() and any((root / name).is_dir() for name in ('labels', 'masks', 'gt'))
 
 
 def _point_to(cfg: Config, root: Path) -> None:
-    classes = _read_classes(root / 'classes.json')
+    parts = {
+        part: Part(*(_split_folder(root, kind, part) for kind in ('images', 'annotations')))
+        for part in ('train', 'val')
+    }
+    point_to_parts(cfg, root, parts, read_classes(root))
+
+
+def point_to_parts(
+    cfg: Config, root: Path, parts: dict[str, Part], classes: tuple[tuple[str, ...], bool] | None
+) -> None:
+    """Let a config read label images.
+
+    Args:
+        cfg: the config.
+        root: of the data set.
+        parts: 'train' and 'val'.
+        classes: names, and whether label 0 means unlabelled; None where the config's own data set describes them.
+    """
     for split in ('train', 'val', 'test'):
-        part = 'train' if split == 'train' else 'val'
-        images, labels = (_split_folder(root, kind, part) for kind in ('images', 'annotations'))
+        part = parts['train' if split == 'train' else 'val']
         for dataset in datasets(cfg, split):
             dataset.data_root = str(root)
-            dataset.data_prefix = dict(img_path=images, seg_map_path=labels)
-            dataset.img_suffix = _suffix(root / images)
+            dataset.data_prefix = dict(img_path=part.images, seg_map_path=part.labels)
+            dataset.img_suffix = part.img_suffix or _suffix(root / part.images)
+            dataset.seg_map_suffix = part.seg_map_suffix or _label_suffix(root, part, dataset.img_suffix)
+            dataset.ann_file = part.listed
             if classes is not None:
                 names, reduce_zero_label = classes
                 dataset.type = 'BaseSegDataset'
@@ -44,10 +79,12 @@ def _point_to(cfg: Config, root: Path) -> None:
         _set_reduce_zero_label(cfg.get('tta_pipeline', []), classes[1])
 
 
-def _read_classes(path: Path) -> tuple[tuple[str, ...], bool] | None:
-    """Names and whether label 0 means unlabelled; None without a file: the config's own data set describes them."""
+def read_classes(root: Path) -> tuple[tuple[str, ...], bool] | None:
+    """Names and whether label 0 means unlabelled, of classes.json or classes.txt; None without."""
+    path, lines = root / 'classes.json', root / 'classes.txt'
     if not path.is_file():
-        return None
+        names = lines.read_text(encoding='utf-8').split('\n') if lines.is_file() else []
+        return (tuple(name.strip() for name in names if name.strip()), False) if names else None
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
@@ -78,6 +115,23 @@ def _suffix(folder: Path) -> str:
     return found.pop()
 
 
+def _label_suffix(root: Path, part: Part, img_suffix: str) -> str:
+    """What label images have after the name of their image: '.png', '_mask.png', ..."""
+    folder = root / part.images
+    for image in itertools.islice(sorted(folder.rglob(f'*{img_suffix}')), 20):
+        name = str(image.relative_to(folder))[: -len(img_suffix)]
+        place = root / part.labels / name
+        if not place.with_name(f'{place.name}.png').is_file():
+            ends = sorted(
+                path.name[len(place.name) :]
+                for path in place.parent.glob(f'{place.name}*')
+                if path.suffix.lower() in IMAGE_SUFFIXES and not path.name[len(place.name) :][:1].isalnum()
+            )
+            if ends:
+                return ends[0]
+    return '.png'
+
+
 def _set_reduce_zero_label(pipeline: Any, value: bool) -> None:
     """Where a pipeline repeats the data set's setting, the two must agree."""
     if isinstance(pipeline, dict):
@@ -89,31 +143,4 @@ def _set_reduce_zero_label(pipeline: Any, value: bool) -> None:
             _set_reduce_zero_label(item, value)
 
 
-def _check_labels(cfg: Config, folder: Path, reduce_zero_label: bool, how_many: int = 20) -> None:
-    """Some label images can be read, and name no class that the head does not have."""
-    number = cfg.model.decode_head.num_classes if 'decode_head' in cfg.get('model', {}) else 256
-    highest = number if reduce_zero_label else number - 1
-    files = sorted(folder.glob('**/*.png'))
-    for path in files[:: max(1, len(files) // how_many)]:
-        try:
-            values = np.unique(np.asarray(Image.open(path)))
-        except OSError as error:
-            raise DataError(f'{path} is not a readable label image: {error}') from error
-        wrong = values[(values > highest) & (values != 255)]
-        if len(wrong):
-            raise DataError(f'{path} holds the label {wrong[0]}; allowed: 0 to {highest} and 255 (ignored)')
-
-
-def _files(dataset: ConfigDict) -> list[Path]:
-    root, prefix = dataset.get('data_root') or '', dataset.get('data_prefix') or {}
-    if 'seg_map_path' not in prefix:
-        return []
-    return [Path(root, prefix.get('img_path', '')), Path(root, prefix['seg_map_path'])]
-
-
-def _check(cfg: Config, dataset: ConfigDict) -> None:
-    _, labels = _files(dataset)
-    _check_labels(cfg, labels, bool(dataset.get('reduce_zero_label', dataset.type == 'ADE20KDataset')))
-
-
-ADE20K = Layout('no folder images/training (ADE20K)', _find, _point_to, _files, _check)
+ADE20K = Layout('images/training, images/validation, annotations/training, ... (ADE20K)', _find, _point_to)

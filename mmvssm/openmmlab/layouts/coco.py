@@ -1,25 +1,23 @@
 """COCO's layout: annotations/*train*.json and *val*.json, images in folders named after the split or where they are."""
 
-import itertools
 import json
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
+from mmvssm.data import read
 from mmvssm.pictures import palette
 
 from .layout import SPLIT_NAMES, DataError, Layout, datasets, set_num_classes
 
-FULL_CHECK_BYTES = 64 << 20  # larger annotation files are parsed once only, by the data set itself
-
 
 def _find(root: Path) -> Path | None:
     inside = next((folder for folder in (root, root / 'coco') if (folder / 'annotations').is_dir()), None)
-    return inside or (root if any(root.glob('train*/*.json')) else None)
+    return inside or (root if any(root.glob('train*/*.json')) or any(root.glob('*.json')) else None)
 
 
-def read_coco(path: Path) -> dict:
-    """A COCO annotation file with the three lists that every reader needs.
+def read_coco(path: Path, annotated: bool = True) -> dict:
+    """A COCO annotation file with the three lists that every reader needs; two where it need not be `annotated`.
 
     Raises:
         DataError: the file is no JSON, or has no such lists.
@@ -29,6 +27,8 @@ def read_coco(path: Path) -> dict:
     except (ValueError, OSError) as error:
         raise DataError(f'{path} is not a readable JSON file: {error}') from error
     for key in ('images', 'annotations', 'categories'):
+        if isinstance(content, dict) and key == 'annotations' and not annotated:
+            content.setdefault(key, [])
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise DataError(f'{path} is not a COCO annotation file: it has no list {key!r}')
     return content
@@ -37,8 +37,8 @@ def read_coco(path: Path) -> dict:
 def _point_to(cfg: Config, root: Path) -> None:
     files = {split: _annotation_file(root, split) for split in SPLIT_NAMES}
     content = {split: read_coco(path) for split, path in files.items()}
-    names = {split: tuple(c['name'] for c in content[split]['categories']) for split in content}
-    if names['train'] != names['val']:
+    names = {split: _names(content[split], files[split]) for split in content}
+    if sorted(names['train']) != sorted(names['val']):
         raise DataError(f'{files["train"]} and {files["val"]} have different categories')
     if not names['train']:
         raise DataError(f'{files["train"]} has no categories')
@@ -59,6 +59,13 @@ def _point_to(cfg: Config, root: Path) -> None:
     set_num_classes(cfg.model, len(names['train']))
 
 
+def _names(content: dict, path: Path) -> tuple[str, ...]:
+    for number, one in enumerate(content['categories']):
+        if not isinstance(one, dict) or not isinstance(one.get('name'), str):
+            raise DataError(f"{path}: category number {number} has no 'name'")
+    return tuple(one['name'] for one in content['categories'])
+
+
 def _is_coco(names: tuple[str, ...]) -> bool:
     from mmdet.datasets import CocoDataset
 
@@ -68,15 +75,24 @@ def _is_coco(names: tuple[str, ...]) -> bool:
 def _annotation_file(root: Path, split: str) -> Path:
     folder = root / 'annotations'
     exact = [folder / f'instances_{name}.json' for name in SPLIT_NAMES[split]]
-    loose = sorted(itertools.chain(folder.glob(f'*{split}*.json'), root.glob(f'{split}*/*.json')))
-    for path in [*exact, *loose]:
+    loose = [f'annotations/*{split}*.json', f'{split}*/*.json', f'*{split}*.json']
+    for path in [*exact, *(path for pattern in loose for path in sorted(root.glob(pattern)))]:
         if path.is_file():
             return path
+    found = read.coco_files(root)
+    if len(found) == 1:
+        raise DataError(
+            f'{found[0]} is one annotation file for all images, without a split\n'
+            '`--val-fraction 0.2` holds a fifth of them out for validation, the same each time'
+        )
     raise DataError(f'no COCO data set in {root.absolute()}: no annotations/instances_{split}.json or similar')
 
 
 def _image_folder(root: Path, split: str, content: dict, annotations: Path) -> str:
     """The folder, relative to root, in which the first pictures of an annotation file are."""
+    for number, image in enumerate(content['images'][:3]):
+        if not isinstance(image, dict) or not isinstance(image.get('file_name'), str):
+            raise DataError(f"{annotations}: image number {number} has no 'file_name'")
     wanted = [image['file_name'] for image in content['images'][:3]]
     names = SPLIT_NAMES[split]
     near = annotations.parent.relative_to(root)
@@ -90,35 +106,6 @@ def _image_folder(root: Path, split: str, content: dict, annotations: Path) -> s
     raise DataError(f'{wanted[0]}, named by {annotations}, is in none of the folders {looked} of {root.absolute()}')
 
 
-def check_references(content: dict, path: Path) -> None:
-    """Every annotation has what mmdet reads, and points to an image and a category that exist."""
-    images = {image.get('id') for image in content['images']}
-    categories = {category.get('id') for category in content['categories']}
-    for number, annotation in enumerate(content['annotations']):
-        for key in ('id', 'image_id', 'category_id', 'bbox', 'area'):
-            if key not in annotation:
-                raise DataError(f'{path}: annotation number {number} has no {key!r}')
-        if annotation['image_id'] not in images:
-            raise DataError(f'{path}: annotation {annotation["id"]} is of image {annotation["image_id"]}, not listed')
-        if annotation['category_id'] not in categories:
-            raise DataError(
-                f'{path}: annotation {annotation["id"]} is of category {annotation["category_id"]}, not listed'
-            )
-        if len(annotation['bbox']) != 4:
-            raise DataError(f'{path}: the bbox of annotation {annotation["id"]} has not four numbers')
-
-
-def _files(dataset: ConfigDict) -> list[Path]:
-    if 'ann_file' not in dataset:
-        return []
-    root, prefix = dataset.get('data_root') or '', dataset.get('data_prefix') or {}
-    return [Path(root, dataset.ann_file), Path(root, prefix.get('img', ''))]
-
-
-def _check(cfg: Config, dataset: ConfigDict) -> None:
-    path, _ = _files(dataset)
-    if path.stat().st_size < FULL_CHECK_BYTES:
-        check_references(read_coco(path), path)
-
-
-COCO = Layout('no annotations/instances_train.json or similar (COCO)', _find, _point_to, _files, _check)
+COCO = Layout(
+    'annotations/instances_train.json and instances_val.json, or train/*.json and valid/*.json (COCO)', _find, _point_to
+)

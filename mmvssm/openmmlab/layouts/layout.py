@@ -24,19 +24,15 @@ class Layout:
     """A way in which a data set lies in a folder.
 
     Attributes:
-        missing: what a folder of another layout lacks, for errors.
+        wanted: how it lies in the folder, for errors.
         find: folder -> the data set's own folder (it, or one in it), None where it is of another layout.
         point_to: (config, that folder): make a config read its data from there, its heads fit the classes; a DataError
             where something is missing.
-        files: a data set of a config -> the files and folders that it reads, none where it is of another layout.
-        check: (config, data set): a DataError where these files are broken.
     """
 
-    missing: str
+    wanted: str
     find: Callable[[Path], Path | None]
     point_to: Callable[[Config, Path], None]
-    files: Callable[[ConfigDict], list[Path]]
-    check: Callable[[Config, ConfigDict], None]
 
 
 def datasets(cfg: Config, split: str) -> Iterator[ConfigDict]:
@@ -52,14 +48,50 @@ def datasets(cfg: Config, split: str) -> Iterator[ConfigDict]:
             waiting += inner
 
 
-def set_num_classes(node: Any, number: int) -> None:
-    """Sets every `num_classes` of a model config, heads in lists included."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key == 'num_classes':
-                node[key] = number
-            else:
-                set_num_classes(value, number)
-    elif isinstance(node, list | tuple):
+def set_num_classes(model: Any, number: int) -> None:
+    """Write a number of classes wherever a model config counts them; objects are things, and nothing is stuff.
+
+    Heads in lists, heads of two kinds of classes (`num_things_classes`, `num_stuff_classes`) and weights of classes in
+    a list, whose last is that of no object, are among them. A backbone's classes are its own.
+    """
+    before = _counted(model)
+    _set_num_classes(model, number, before)
+
+
+def _counted(node: Any) -> set[int]:
+    """The numbers of classes that a model config names."""
+    if isinstance(node, list | tuple):
+        return set().union(*map(_counted, node))
+    if not isinstance(node, dict):
+        return set()
+    own = {node[key] for key in ('num_classes',) if isinstance(node.get(key), int)}
+    things, stuff = node.get('num_things_classes'), node.get('num_stuff_classes')
+    if isinstance(things, int) and isinstance(stuff, int):
+        own.add(things + stuff)
+    return own.union(*(_counted(value) for key, value in node.items() if key != 'backbone'))
+
+
+def _set_num_classes(node: Any, number: int, before: set[int]) -> None:
+    if isinstance(node, list | tuple):
         for value in node:
-            set_num_classes(value, number)
+            _set_num_classes(value, number, before)
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        if key in ('num_classes', 'num_things_classes'):
+            node[key] = number
+        elif key == 'num_stuff_classes':
+            node[key] = 0
+        elif key == 'class_weight' and isinstance(value, list | tuple):
+            node[key] = _weights(list(value), number, before)
+        elif key != 'backbone':
+            _set_num_classes(value, number, before)
+
+
+def _weights(weights: list, number: int, before: set[int]) -> list:
+    """One for each class, and one for no object where there was one; those that were alike stay what they were."""
+    with_none = len(weights) - 1 in before
+    own = weights[:-1] if with_none else weights
+    if len(own) != number:
+        own = [own[0] if len(set(own)) == 1 else 1.0] * number
+    return [*own, weights[-1]] if with_none else own

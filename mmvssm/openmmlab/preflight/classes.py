@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mmvssm.errors import UsageError
-from mmvssm.openmmlab.layouts.layout import datasets
+from mmvssm.openmmlab.layouts.layout import DataError, datasets
 
 from .keywords import resolve
 from .places import matching
@@ -24,10 +24,29 @@ def check(cfg: Config) -> None:
         UsageError: both numbers, and what to write.
     """
     for dataset in datasets(cfg, 'train' if cfg.get('train_dataloader') else 'test'):
-        names = _names(dataset)
+        names = names_of(dataset)
         if names:
             _check_heads(cfg, names)
-        return
+        break
+    check_one_class(cfg)
+
+
+def check_one_class(cfg: Config) -> None:
+    """Softmax over one class is 1 whatever the weights are.
+
+    Raises:
+        DataError: a head has it.
+    """
+    for pattern in ENOUGH:
+        for place, head in matching(cfg.model, pattern):
+            losses = head.get('loss_decode') or {}
+            losses = losses if isinstance(losses, list | tuple) else [losses]
+            binary = any(isinstance(one, dict) and one.get('use_sigmoid') for one in losses)
+            if head.get('num_classes') == 1 and not binary:
+                raise DataError(
+                    f'model.{place}.num_classes=1: softmax over one class learns nothing, its loss is 0\n'
+                    'name two classes (background and it), or set loss_decode.use_sigmoid=True'
+                )
 
 
 def _check_heads(cfg: Config, names: tuple[str, ...]) -> None:
@@ -49,7 +68,8 @@ def _counts(model: dict) -> Iterator[tuple[str, int, bool]]:
                     yield f'model.{place}.num_classes', number, exact
 
 
-def _names(dataset: dict) -> tuple[str, ...]:
+def names_of(dataset: dict) -> tuple[str, ...]:
+    """The classes of a data set in a config: its own, or its class's."""
     metainfo: Any = dataset.get('metainfo') or {}
     names = metainfo.get('classes') if isinstance(metainfo, dict) else None
     if names is None:

@@ -5,6 +5,7 @@ from mmengine.config import Config
 
 from mmvssm.errors import UsageError
 from mmvssm.openmmlab.layouts.ade20k import ADE20K
+from mmvssm.openmmlab.layouts.pairs import CITYSCAPES, PAIRS, VOC
 
 from .task import Task
 
@@ -41,7 +42,7 @@ def _tile(cfg: Config, pipeline: list, side: int, overlap: float) -> list:
 SEGMENTATION = Task(
     scope='mmseg',
     how_to_get='ADE20K: http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip, unpacked into data/ade',
-    layouts=(ADE20K,),
+    layouts=(VOC, CITYSCAPES, ADE20K, PAIRS),
     show_in=_show_in,
     keep_predictions=_keep_predictions,
     augment_tests=_augment_tests,
