@@ -62,6 +62,7 @@ def add_data(parser: argparse.ArgumentParser, default: str | None = None) -> Non
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Flags of training and testing: where to write, how processes are started."""
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
+    parser.add_argument('--verbose', action='store_true', help='print all that goes into the log file')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 

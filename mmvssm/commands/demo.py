@@ -24,9 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, print the table, say where the pictures are and what to try next."""
+    from mmvssm.openmmlab import console
+
+    with console.calm(args.verbose):
+        _demo(args)
+
+
+def _demo(args: argparse.Namespace) -> None:
     import time
 
-    from mmvssm.openmmlab import running
+    from mmvssm.openmmlab import running, work_folder
 
     start = time.time()
     name = args.config or (SHAPES if args.data == 'shapes' else CONFIG)
@@ -39,8 +46,9 @@ def run(args: argparse.Namespace) -> None:
         launcher=args.launcher,
     )
     print(f'training {name} on {args.data}: {cfg.train_cfg.max_epochs} epochs')
-    runner = running.build_runner(cfg, strict=False)
-    runner.train()
+    with work_folder.locked_by_main(cfg.work_dir):
+        runner = running.build_runner(cfg, strict=False)
+        runner.train()
     found = {key: runner.message_hub.get_scalar(f'val/coco/{key}').current() for key in _keys()}
     print(table(found))
     print(closing(name, args.data, cfg.work_dir, _paths(runner)))

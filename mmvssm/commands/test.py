@@ -27,6 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Test."""
+    from mmvssm.openmmlab import console
+
+    with console.calm(args.verbose):
+        _test(args)
+
+
+def _test(args: argparse.Namespace) -> None:
     from mmvssm import targets
     from mmvssm.openmmlab import running
 

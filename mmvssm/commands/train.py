@@ -1,10 +1,14 @@
 """Train a detector or a segmentor, with mmdet's and mmseg's flags; the config says which."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from mmvssm import configs
 from mmvssm.commands import arguments
 from mmvssm.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 EXAMPLES = """examples:
   mmvssm train demo/mask_rcnn_vmamba_nuclei --data demo       # embedded images, minutes on a laptop
@@ -34,9 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train."""
-    from mmvssm.openmmlab import running
+    from mmvssm.openmmlab import console, running, work_folder
 
     running.set_local_rank(args.local_rank)
+    with console.calm(args.verbose):
+        cfg = _config(args)
+        with work_folder.locked_by_main(cfg.work_dir):
+            running.build_runner(cfg, strict=cfg.get('resume', False)).train()
+
+
+def _config(args: argparse.Namespace) -> 'Config':
+    from mmvssm.openmmlab import running
+
     cfg = running.load_config(
         configs.find(args.config),
         splits=('train', 'val'),
@@ -53,4 +66,4 @@ def run(args: argparse.Namespace) -> None:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    running.build_runner(cfg, strict=cfg.get('resume', False)).train()
+    return cfg

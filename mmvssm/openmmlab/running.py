@@ -63,8 +63,8 @@ def build_runner(cfg: Config, strict: bool) -> Runner:
 
     strict: a checkpoint must fit the model to the last key; otherwise the heads may differ (fine-tuning).
     """
-    hook = dict(type='mmvssm.StrictLoadHook', heads_may_differ=not strict)
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+    own = [dict(type='mmvssm.StrictLoadHook', heads_may_differ=not strict), dict(type='mmvssm.StartLineHook')]
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), *own]
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 

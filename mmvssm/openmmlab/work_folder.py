@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from mmvssm.errors import UsageError
@@ -19,6 +19,7 @@ try:
 except ImportError:  # Windows has no locks that end with the process
     fcntl = None  # type: ignore[assignment]
 
+RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 LOCK = '.lock'
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -54,6 +55,12 @@ def locked(folder: str | Path) -> Iterator[None]:
     finally:
         _held.discard(path)
         _release(file, Path(path, LOCK))
+
+
+def locked_by_main(folder: str | Path) -> AbstractContextManager[None]:
+    """:func:`locked` in the main of several processes, which launchers number; nothing in the others."""
+    rank = next((os.environ[name] for name in RANKS if name in os.environ), '0')
+    return locked(folder) if rank == '0' else nullcontext()
 
 
 def in_words(

@@ -7,6 +7,8 @@ memory, no weights) and what belongs to it, `channels` compares backbone, necks 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmvssm.openmmlab import console
+
 from . import channels, classes, keywords, parts, values
 
 __all__ = ['check']
@@ -18,6 +20,11 @@ def check(cfg: Config, training: bool) -> None:
     Raises:
         UsageError: a line or two that name the field and what is allowed.
     """
+    with console.silent():
+        _check(cfg, training)
+
+
+def _check(cfg: Config, training: bool) -> None:
     values.check(cfg, training)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     keywords.check(cfg, training)

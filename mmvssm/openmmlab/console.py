@@ -1,0 +1,86 @@
+"""A calm console: what a run does, where, for how long; everything else is in the log file of its work folder.
+
+mmengine and what it imports print the environment, the config, the hooks and the settings of every parameter: 890
+lines of a small run. The file keeps them; the console shows progress, scores, checkpoints, warnings and what this
+project says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+SHOWN = ('logger_hook.py', 'checkpoint_hook.py')  # progress and scores; checkpoints
+SHOWN_WORDS = ('Auto resumed', 'resumed epoch', 'Load checkpoint')
+KNOWN_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias', 'The prefix is not set in')
+PRINTERS = ('pycocotools.coco', 'pycocotools.cocoeval')  # print what the log has too, and "creating index..."
+NOISY = ('mmdet.datasets', 'mmdet.evaluation', 'mmseg.datasets', 'mmseg.evaluation')
+OWN = str(Path(__file__).parents[1])
+
+
+@contextlib.contextmanager
+def calm(verbose: bool = False) -> Iterator[None]:
+    """The console of the runners that are built and run inside; as mmengine has it where it is to be `verbose`."""
+    if verbose:
+        yield
+        return
+    _import_quietly()
+    build_logger = Runner.build_logger
+
+    def build_calm_logger(self, *args, **kwargs) -> MMLogger:
+        logger = build_logger(self, *args, **kwargs)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+                handler.addFilter(is_for_the_console)
+                handler.setFormatter(logging.Formatter('%(message)s'))
+        return logger
+
+    Runner.build_logger = build_calm_logger
+    raises, logging.raiseExceptions = logging.raiseExceptions, False  # a full disk is told once, by the checkpoint
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', module=r'(mmengine|mmcv|mmdet|mmseg|torch|timm|pycocotools)\b')
+            yield
+    finally:
+        Runner.build_logger = build_logger
+        logging.raiseExceptions = raises
+
+
+def is_for_the_console(record: logging.LogRecord) -> bool:
+    """Whether a record is shown, not in the file alone."""
+    if record.levelno >= logging.WARNING:
+        return not record.getMessage().startswith(KNOWN_WARNINGS)
+    text = record.getMessage()
+    if text.startswith('Exp name'):
+        return False
+    return text.startswith(SHOWN_WORDS) or record.pathname.startswith(OWN) or record.pathname.endswith(SHOWN)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Nothing of what is built inside is told, on the console or in a log."""
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _import_quietly() -> None:
+    """mmdet and mmseg tell on import which optional packages are not there, 'metrics will not be computed' among it."""
+    for name in NOISY:
+        with silent(), contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    for name in PRINTERS:
+        with contextlib.suppress(ImportError):
+            vars(importlib.import_module(name))['print'] = lambda *values, **kwargs: None

@@ -1,0 +1,40 @@
+"""One line at the start of a run: what trains, on what, for how long, and where the log is."""
+
+from pathlib import Path
+
+from mmengine.device import get_device
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop
+
+
+@HOOKS.register_module()
+class StartLineHook(Hook):
+    """Logs what trains, its parameters, the length of the run, the device and the log file, before the first iteration.
+
+    `mmvssm train` has it without asking.
+    """
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        backbone = getattr(model, 'backbone', None)
+        on = '' if backbone is None else f' on {type(backbone).__name__}'
+        count = sum(p.numel() for p in model.parameters()) / 1e6
+        runner.logger.info(
+            f'{type(model).__name__}{on}, {count:.1f} M parameters: {_length(runner.train_loop)}, on {get_device()}; '
+            f'the whole log: {_log_file(runner)}'
+        )
+
+
+def _length(loop) -> str:
+    begun = f', {loop.iter} of them done' if loop.iter else ''
+    if isinstance(loop, EpochBasedTrainLoop):
+        return f'{loop.max_epochs} epochs of {len(loop.dataloader)} iterations{begun}'
+    return f'{loop.max_iters} iterations{begun}'
+
+
+def _log_file(runner) -> Path:
+    return Path(runner.log_dir, f'{runner.timestamp}.log')
