@@ -75,7 +75,7 @@ def test_a_failed_save_says_what_is_whole(refusal, before, tmp_path, monkeypatch
 
     def save(*args, **kwargs):
         calls.append(args)
-        if len(calls) > before:
+        if len(calls) == before + 1:
             raise OSError(number, os.strerror(number))
         real(*args, **kwargs)
 

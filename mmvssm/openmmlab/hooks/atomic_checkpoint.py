@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
-from torch import Tensor
 
 from mmvssm.openmmlab.work_folder import in_words
 
@@ -40,7 +40,7 @@ class AtomicCheckpointHook(CheckpointHook):
     """
 
     _saved_iter: int | None = None  # iterations behind the last checkpoint
-    _bytes: int | None = None  # of the one that is being saved
+    _content: dict | None = None  # of the one that is being saved
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
@@ -57,7 +57,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         super().before_save_checkpoint(runner, checkpoint)
-        self._bytes = _num_bytes(checkpoint)
+        self._content = checkpoint
 
     def save_now(self, runner, meta: dict) -> str:
         """Save between two regular checkpoints; returns the path.
@@ -141,7 +141,9 @@ class AtomicCheckpointHook(CheckpointHook):
             before = 'there is none before it'
             if self._saved_iter is not None:
                 before = f'the one of iteration {self._saved_iter} is whole'
-            raise in_words(error, out_dir, 'the checkpoint', self._bytes, before) from error
+            raise in_words(error, out_dir, 'the checkpoint', _num_bytes(self._content), before) from error
+        finally:
+            self._content = None
 
     def _note_step(self, runner, step: int) -> int | None:
         """Add `step` to the steps that are kept; returns the one that has to go once this one is saved.
@@ -250,10 +252,22 @@ class _WaitingRemovals:
         self.removals.append((self._backend.rmtree, path))
 
 
-def _num_bytes(value: Any) -> int:
-    """Of the tensors in a checkpoint, which is nearly all of it."""
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, dict):
-        value = value.values()
-    return sum(map(_num_bytes, value)) if isinstance(value, list | tuple | type({}.values())) else 0
+def _num_bytes(content: dict | None) -> int | None:
+    """That a checkpoint takes as a file."""
+    if content is None:  # another process saves
+        return None
+    torch.save(content, counting := _Counting())
+    return counting.size
+
+
+class _Counting:
+    """A file that keeps nothing."""
+
+    size = 0
+
+    def write(self, data: Any) -> int:
+        self.size += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        pass
