@@ -54,8 +54,28 @@ def add_data(parser: argparse.ArgumentParser, default: str | None = None) -> Non
         '--data',
         metavar='DIR',
         default=default,
-        help="read the data set in DIR (COCO's layout for detectors, ADE20K's for segmentors; classes are taken "
-        'from it), or an embedded one: "demo" or "shapes"' + ('' if default is None else ' (default: %(default)s)'),
+        help='read the data set in DIR (COCO, Roboflow, CVAT for detectors; ADE20K, VOC, Cityscapes, images and masks '
+        'for segmentors; classes are taken from it), or an embedded one: "demo" or "shapes"'
+        + ('' if default is None else ' (default: %(default)s)'),
+    )
+
+
+def add_looks(parser: argparse.ArgumentParser) -> None:
+    """What to do about data sets that are not ready."""
+    parser.add_argument(
+        '--val-fraction',
+        type=float,
+        metavar='SHARE',
+        help='hold this share of the images of --data out for validation, where it has no split; 0.2 is a fifth',
+    )
+    parser.add_argument(
+        '--unreadable',
+        choices=('stop', 'skip'),
+        default='stop',
+        help='images that cannot be read: stop the run, or skip them (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--check-data', action='store_true', help='only look at the data, tell what is in them, and end'
     )
 
 

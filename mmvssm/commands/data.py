@@ -1,10 +1,6 @@
 """Check, split or convert a data set."""
 
 import argparse
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mmvssm.data import Report
 
 EXAMPLES = """examples:
   mmvssm data check data/coco
@@ -13,7 +9,6 @@ EXAMPLES = """examples:
   mmvssm data convert data/coco --to labels --out data/mine_labels      # for segmentors
 
 `mmvssm train CONFIG --data DIR` takes COCO's layout for detectors, label images for segmentors."""
-SHOWN = 20  # classes in the table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,29 +52,9 @@ def _check(args: argparse.Namespace) -> None:
         content['sizes'] = {f'{width}x{height}': count for (width, height), count in report.sizes.items()}
         print(json.dumps({**content, 'fatal': sorted(report.fatal)}, default=str, indent=1))
     else:
-        print(in_words(report))
+        print(data.in_words(report))
     if report.fatal:
         sys.exit(1)
-
-
-def in_words(report: 'Report') -> str:
-    """The report as a page."""
-    lines = [
-        f'{report.root}: {report.layout}, ' + ', '.join(f'{n} images of {name}' for name, n in report.images.items())
-    ]
-    sizes = report.sizes.most_common(3)
-    if sizes:
-        more = f' and {len(report.sizes) - 3} more sizes' if len(report.sizes) > 3 else ''
-        lines.append('sizes: ' + ', '.join(f'{n} of {w} x {h}' for (w, h), n in sizes) + more)
-    counted = 'objects' if report.layout == 'COCO' else 'images'
-    lines += ['', f'{"class":30}{counted:>10}']
-    lines += [f'{name:30}{count:10}' for name, count in report.classes.most_common(SHOWN)]
-    if len(report.classes) > SHOWN:
-        lines.append(f'and {len(report.classes) - SHOWN} more classes')
-    lines.append('')
-    for kind, (number, example) in sorted(report.odd.items(), key=lambda item: item[0] not in report.fatal):
-        lines.append(f'{"STOPS TRAINING: " if kind in report.fatal else ""}{number} x {kind}, first: {example}')
-    return '\n'.join([*lines, '' if report.odd else 'nothing odd']).rstrip()
 
 
 def _split(args: argparse.Namespace) -> None:

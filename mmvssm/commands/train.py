@@ -1,6 +1,7 @@
 """Train a detector or a segmentor, with mmdet's and mmseg's flags; the config says which."""
 
 import argparse
+import contextlib
 from typing import TYPE_CHECKING
 
 from mmvssm import configs
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of mmdet's and mmseg's train tools, and `--data`."""
     arguments.add_config(parser)
     arguments.add_data(parser)
+    arguments.add_looks(parser)
     arguments.add_run(parser)
     parser.add_argument(
         '--amp', action='store_true', help='mixed precision (bfloat16 unless the config says otherwise)'
@@ -43,13 +45,32 @@ def run(args: argparse.Namespace) -> None:
     running.set_local_rank(args.local_rank)
     with console.calm(args.verbose):
         cfg = _config(args)
+        if args.check_data:
+            return
         with work_folder.locked_by_main(cfg.work_dir):
             running.build_runner(cfg, strict=cfg.get('resume', False)).train()
+
+
+def _report(folder: str) -> None:
+    """All that is in a data set and all that is odd about it."""
+    from pathlib import Path
+
+    from mmvssm import data, demo
+
+    root = Path(demo.EMBEDDED[folder].folder if folder in demo.EMBEDDED else folder)
+    if folder in demo.EMBEDDED:
+        demo.EMBEDDED[folder].write(root)
+    with contextlib.suppress(UsageError):  # of a layout that the look before training knows, and tells of
+        print(data.in_words(data.check(root)), end='\n\n')
 
 
 def _config(args: argparse.Namespace) -> 'Config':
     from mmvssm.openmmlab import running
 
+    if args.val_fraction is not None and args.data is None:
+        raise UsageError('--val-fraction splits the data set of --data DIR')
+    if args.check_data and args.data is not None:
+        _report(args.data)
     cfg = running.load_config(
         configs.find(args.config),
         splits=('train', 'val'),
@@ -58,6 +79,8 @@ def _config(args: argparse.Namespace) -> 'Config':
         work_dir=args.work_dir,
         amp=args.amp,
         launcher=args.launcher,
+        val_fraction=args.val_fraction,
+        unreadable=args.unreadable,
     )
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):

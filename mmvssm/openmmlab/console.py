@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,16 +65,28 @@ def is_for_the_console(record: logging.LogRecord) -> bool:
     return text.startswith(SHOWN_WORDS) or record.pathname.startswith(OWN) or record.pathname.endswith(SHOWN)
 
 
+def tell(line: str) -> None:
+    """Print a line before there is a run with a log, once for all processes."""
+    if os.environ.get('RANK', '0') == '0' and os.environ.get('SLURM_PROCID', '0') == '0':
+        print(line, flush=True)
+
+
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
     """Nothing of what is built inside is told, on the console or in a log."""
-    logging.disable(logging.WARNING)
+    _disable(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
     finally:
-        logging.disable(logging.NOTSET)
+        _disable(logging.NOTSET)
+
+
+def _disable(level: int) -> None:
+    logging.disable(level)
+    for logger in MMLogger._instance_dict.values():
+        logger._cache.clear()  # `logging` clears those of its own loggers alone
 
 
 def _import_quietly() -> None:

@@ -4,18 +4,19 @@
 its classes. `check(cfg, ...)` looks at what the config names before anything is built.
 """
 
-import logging
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
-from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 
 from mmvssm import demo
+from mmvssm.data import split as split_data
 from mmvssm.data.check import Report
+from mmvssm.openmmlab import console
 from mmvssm.openmmlab.layouts.layout import DataError, datasets
 from mmvssm.openmmlab.look import look_for
 from mmvssm.openmmlab.tasks import Task, task_of
@@ -45,11 +46,29 @@ def point_to(cfg: Config, folder: str) -> None:
     )
 
 
+def split(folder: str, fraction: float, work_dir: Path) -> str:
+    """A data set without a split, split by a seeded choice, in a folder beside the run; a run that goes on finds it.
+
+    Raises:
+        UsageError: it is split already, or no data set.
+    """
+    out = work_dir / f'data-split-{fraction}'
+    if int(os.environ.get('RANK', 0)) == 0 and not out.is_dir():
+        making = out.with_name(f'.{out.name}')
+        shutil.rmtree(making, ignore_errors=True)
+        parts = split_data(Path(folder), making, val=fraction)
+        making.rename(out)
+        console.tell(f'{folder}: {parts["train"]} images to train on, {parts["val"]} held out, in {out}')
+    while not out.is_dir():
+        time.sleep(0.5)
+    return str(out)
+
+
 def check(cfg: Config, split: str, unreadable: str = 'stop') -> Report:
     """Look at the files that the dataloader of `split` ('train', 'val' or 'test') names.
 
     Args:
-        cfg: the config; a data set that could be put right reads a copy of its annotations then, which is logged.
+        cfg: the config; a data set that could be put right reads a copy of its annotations then, which is told.
         split: which data sets.
         unreadable: 'stop' at images that cannot be read, or 'skip' them.
 
@@ -63,7 +82,7 @@ def check(cfg: Config, split: str, unreadable: str = 'stop') -> Report:
             _require(task, path)
         if (look := look_for(dataset)) is not None:
             for line in look(cfg, dataset, split, unreadable, report):
-                print_log(line, 'current', logging.WARNING)
+                console.tell(line)
     return report
 
 

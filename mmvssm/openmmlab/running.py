@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmvssm import demo
+from mmvssm.data import in_short
 from mmvssm.errors import UsageError
-from mmvssm.openmmlab import config_files, data, device, preflight
+from mmvssm.openmmlab import config_files, console, data, device, fitting, preflight
 from mmvssm.openmmlab.tasks import task_of
 
 
@@ -27,6 +28,8 @@ def load_config(
     work_dir: str | None = None,
     amp: bool = False,
     launcher: str = 'none',
+    val_fraction: float | None = None,
+    unreadable: str = 'stop',
 ) -> Config:
     """A config as a command changes it, its data sets looked at.
 
@@ -38,23 +41,31 @@ def load_config(
         work_dir: where logs and checkpoints go; work_dirs/CONFIG by default.
         amp: mixed precision.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        val_fraction: of the images of `data_set`, which has no split, to hold out; a seeded choice.
+        unreadable: 'stop' at images that cannot be read, or 'skip' them.
 
     Raises:
         UsageError, DataError: a missing config or data set, a setting that cannot be.
     """
     cfg = config_files.read(path)
     cfg.launcher = launcher
-    if data_set is not None:
-        data.point_to(cfg, data_set)
-    config_files.override(cfg, options or {})
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'./work_dirs/{path.stem}'
+    if data_set is not None:
+        if val_fraction is not None:
+            data_set = data.split(data_set, val_fraction, Path(cfg.work_dir))
+        data.point_to(cfg, data_set)
+        if data_set in demo.EMBEDDED and (fitted := fitting.fit_to_embedded(cfg, path)):
+            console.tell(f'--data {data_set}: {fitted}')
+    config_files.override(cfg, options or {})
+    if work_dir is not None:
+        cfg.work_dir = work_dir
     if amp:
         device.use_amp(cfg)
     for change in device.fit_device(cfg):
-        print_log(change, logger='current')
+        console.tell(change)
     preflight.check(cfg, training='train' in splits)
     for split in splits:
-        data.check(cfg, split)
+        console.tell(f'{split}: {in_short(data.check(cfg, split, unreadable))}')
     return cfg
 
 
