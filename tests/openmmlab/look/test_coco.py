@@ -89,6 +89,7 @@ def all_annotations(**changes):
     return lambda c: [one.update(changes) for one in c['annotations']]
 
 
+FLAT = [1, 1, 9, 1, 9, 9]
 MENDED = {
     'ids from zero': (lambda c: [one.update(id=i) for i, one in enumerate(c['annotations'])], 'numbered anew', 'id', 1),
     'ids twice': (all_annotations(id=7), 'numbered anew', 'id', 1),
@@ -96,7 +97,7 @@ MENDED = {
     'no ids': (lambda c: [one.pop('id') for one in c['annotations']], 'numbered anew', 'id', 1),
     'no iscrowd': (lambda c: c['annotations'][0].pop('iscrowd'), '1 annotations had no iscrowd; it is 0', 'iscrowd', 0),
     'no area': (lambda c: [one.pop('area') for one in c['annotations']], 'had no area', 'area', None),
-    'flat polygon': (first('annotations', segmentation=[1, 1, 9, 1, 9, 9]), 'polygon', 'segmentation', [[1, 1, 9, 1, 9, 9]]),
+    'flat polygon': (first('annotations', segmentation=FLAT), 'polygon', 'segmentation', [FLAT]),
 }  # fmt: skip
 
 
