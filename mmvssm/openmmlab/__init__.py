@@ -7,10 +7,11 @@ from mmvssm.openmmlab import compat
 
 compat.install()  # before anything imports mmcv.ops
 
-from mmvssm.openmmlab import config_files, hooks, loading, necks, optim, unattended  # noqa: E402
+from mmvssm.openmmlab import config_files, hooks, loading, necks, optim, processes, unattended  # noqa: E402
 
 hooks.strict_load.install()
 unattended.install()
+processes.install()
 config_files.install()
 
-__all__ = ['compat', 'config_files', 'hooks', 'loading', 'necks', 'optim', 'unattended']
+__all__ = ['compat', 'config_files', 'hooks', 'loading', 'necks', 'optim', 'processes', 'unattended']

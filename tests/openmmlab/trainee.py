@@ -40,11 +40,11 @@ class Model(BaseModel):
 
 
 class Images(torch.utils.data.Dataset):
-    """40 images, changed by each of three generators where there is noise."""
+    """Images, changed by each of three generators where there is noise."""
 
-    def __init__(self, noise: bool):
+    def __init__(self, noise: bool, count: int):
         self.noise = noise
-        self.images = [torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(i)) for i in range(40)]
+        self.images = [torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(i)) for i in range(count)]
 
     def __len__(self):
         return len(self.images)
@@ -70,6 +70,8 @@ class Diary(Hook):
             time.sleep(self.args.sleep)
         if runner.iter == self.args.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if runner.iter == self.args.raise_at and self.rank == self.args.signal_rank:
+            raise ValueError('out of luck')
         if runner.iter == self.args.signal_at and self.rank == self.args.signal_rank:
             self.signal()
 
@@ -104,6 +106,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--batch-size', type=int, default=4)
     parser.add_argument('--resume', action='store_true')
     parser.add_argument('--die-at', type=int, default=-1)
+    parser.add_argument('--raise-at', type=int, default=-1)
+    parser.add_argument('--images', type=int, default=40)
+    parser.add_argument('--epochs', type=int, default=2)
+    parser.add_argument('--constant', action='store_true', help='the learning rate')
+    parser.add_argument('--timeout', type=float, default=600.0, help='seconds that processes wait for each other')
     parser.add_argument('--signal-at', type=int, default=-1)
     parser.add_argument('--signal-rank', default='0')
     parser.add_argument('--signal', type=int, default=signal.SIGTERM)
@@ -125,6 +132,8 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(0)
     rank = os.environ.get('RANK', '0')
     cfg, sampler = LOOPS[args.loop]
+    cfg = dict(cfg, max_epochs=args.epochs) if args.loop == 'epoch' else cfg
+    schedule = dict(type='ConstantLR', factor=1) if args.constant else dict(type='CosineAnnealingLR', T_max=20)
     checkpoint = dict(interval=args.save_every or 1, by_epoch=args.save_every is None, max_keep_ckpts=2)
     validated = dict(val_dataloader=loader(args, dict(type='DefaultSampler', shuffle=False)), val_cfg=dict())
     runner = Runner(
@@ -133,11 +142,11 @@ def main(arguments: list[str] | None = None) -> None:
         train_dataloader=loader(args, sampler),
         train_cfg=dict(cfg),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3), accumulative_counts=args.accumulate),
-        param_scheduler=dict(type='CosineAnnealingLR', by_epoch=False, T_max=20),
+        param_scheduler=dict(schedule, by_epoch=False),
         default_hooks=dict(logger=None, timer=None, checkpoint=dict(type='mmvssm.AtomicCheckpointHook', **checkpoint)),
         custom_hooks=[Diary(args, rank)],
         launcher=args.launcher,
-        env_cfg=dict(dist_cfg=dict(backend='gloo')),
+        env_cfg=dict(dist_cfg=dict(backend='gloo', timeout=args.timeout)),
         randomness=dict(seed=None if args.seed < 0 else args.seed),
         resume=args.resume,
         log_level='WARNING',
@@ -148,7 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def loader(args, sampler: dict) -> dict:
     return dict(
-        dataset=Images(args.noise),
+        dataset=Images(args.noise, args.images),
         batch_size=args.batch_size,
         num_workers=args.workers,
         persistent_workers=args.workers > 0,

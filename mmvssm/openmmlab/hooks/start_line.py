@@ -1,4 +1,4 @@
-"""One line at the start of a run: what trains, on what, for how long, and where the log is."""
+"""One line at the start of a run: what trains, on what, for how long, at which batch, and where the log is."""
 
 from pathlib import Path
 
@@ -8,10 +8,12 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
+from mmvssm.openmmlab import global_batch
+
 
 @HOOKS.register_module()
 class StartLineHook(Hook):
-    """Logs what trains, its parameters, the length of the run, the device and the log file, before the first iteration.
+    """Logs what trains, its parameters, the length of the run, device, processes, batch, learning rate and log file.
 
     `mmvssm train` has it without asking.
     """
@@ -24,8 +26,8 @@ class StartLineHook(Hook):
         on = '' if backbone is None else f' on {type(backbone).__name__}'
         count = sum(p.numel() for p in model.parameters()) / 1e6
         runner.logger.info(
-            f'{type(model).__name__}{on}, {count:.1f} M parameters: {_length(runner.train_loop)}, on {get_device()}; '
-            f'the whole log: {_log_file(runner)}'
+            f'{type(model).__name__}{on}, {count:.1f} M parameters: {_length(runner.train_loop)}, on {get_device()}, '
+            f'{global_batch.in_words(runner)}; the whole log: {_log_file(runner)}'
         )
 
 
