@@ -1,4 +1,4 @@
-"""Runs of several processes: how each finds the others, under Slurm and without a GPU too, and what is said of lost ones.
+"""Runs of several processes: how each finds the others, under Slurm and without a GPU too; what is said of lost ones.
 
 mmengine takes for granted that the launcher has set its variables and that there are GPUs; and where a process is gone,
 the others end with a traceback of gloo or NCCL.

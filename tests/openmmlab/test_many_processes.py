@@ -1,4 +1,4 @@
-"""Several processes, and batches gathered from several iterations: lost processes, uneven data, other numbers of them."""
+"""Several processes, and batches gathered from iterations: lost processes, uneven data, other numbers of them."""
 
 import multiprocessing
 import os
