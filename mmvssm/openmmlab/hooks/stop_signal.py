@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from mmengine.device import get_device
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -47,7 +48,7 @@ class StopSignalHook(Hook):
 
     def before_train(self, runner) -> None:
         self._training = True
-        self._group = dist.new_group(backend='gloo') if get_world_size() > 1 else None
+        self._group = _group() if get_world_size() > 1 else None
         if threading.current_thread() is not threading.main_thread():
             return  # Python takes handlers from the main thread alone
         for number in SIGNALS:
@@ -110,6 +111,13 @@ class StopSignalHook(Hook):
             name = signal.Signals(number).name
             runner.logger.info(f'{name}: stopped after iteration {meta["iter"]}, which is in {path}; --resume goes on')
         sys.exit(128 + number)
+
+
+def _group() -> Any:
+    """The processes, talking past the GPUs, and waiting for each other no longer than the others of the run do."""
+    whole = dist.group.WORLD
+    options = getattr(whole._get_backend(torch.device(get_device())), 'options', None)
+    return dist.new_group(backend='gloo', timeout=getattr(options, '_timeout', None))
 
 
 def _say(line: str) -> None:
