@@ -7,8 +7,7 @@ object that only keeps what the file says about it, and a request to call anythi
 Both of torch's formats are read: the zip archive and the older stream.
 """
 
-import math
-import mmap
+import io
 import os
 import pickle
 import re
@@ -16,13 +15,13 @@ import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError, DamagedFileError, UnsafePickleError, first_line
+from .errors import CheckpointError, DamagedFileError, UnsafePickleError, first_line, quoted, shown
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_START = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
@@ -41,7 +40,15 @@ DTYPES = {
     'UntypedStorage': torch.uint8,
     'ComplexFloatStorage': torch.complex64,
     'ComplexDoubleStorage': torch.complex128,
+    # only how many bytes they have matters: quantised tensors are not rebuilt
+    'QInt8Storage': torch.int8,
+    'QUInt8Storage': torch.uint8,
+    'QInt32Storage': torch.int32,
+    'QUInt4x2Storage': torch.uint8,
+    'QUInt2x4Storage': torch.uint8,
 }
+MOST_CLASSES = 10_000  # that a file may name: each costs a thousand times the bytes of its name
+MOST_DIMENSIONS = 64
 
 # Modules whose mere mention is refused: nothing in them can describe a configuration.
 _DANGEROUS = """
@@ -81,10 +88,22 @@ class Inert:
     add = append
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
-        raise UnsafePickleError(f'asks to call {type(self).__qualname__!r}')
+        raise UnsafePickleError(f'asks to call {quoted(type(self).__qualname__)}')
 
     def __repr__(self) -> str:
-        return f'<{type(self).__module__}.{type(self).__qualname__}, not loaded>'
+        return f'<{shown(class_name(self))}, not loaded>'
+
+
+def class_name(value: Any) -> str:
+    """Full name of a value's class, as the file has it."""
+    return f'{type(value).__module__}.{type(value).__qualname__}'
+
+
+class Unsupported:
+    """Stands for a tensor that is not rebuilt: `what` it is, and why not."""
+
+    def __init__(self, what: str):
+        self.what = what
 
 
 class _Function:
@@ -94,17 +113,24 @@ class _Function:
         self.name = name
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
-        raise UnsafePickleError(f'asks to call {self.name!r}')
+        raise UnsafePickleError(f'asks to call {quoted(self.name)}')
 
     def __repr__(self) -> str:
-        return f'<{self.name}, not loaded>'
+        return f'<{shown(self.name)}, not loaded>'
+
+
+def _text(value: Any) -> str:
+    """A short value as text; never of a nested one, whose text may be endless."""
+    if isinstance(value, (str, int, bytes)):
+        return str(value)
+    raise DamagedFileError('something else stands where a text should')
 
 
 class _Dtype:
     """numpy.dtype as pickled: a code such as 'f8', then a state that holds the byte order."""
 
     def __init__(self, code: Any = 'V', *flags: Any):
-        self.code, self.order = str(code), '<'
+        self.code, self.order = _text(code), '<'
 
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, tuple) and len(state) > 1 and state[1] in ('<', '>', '|', '='):
@@ -119,10 +145,21 @@ def _numpy_scalar(dtype: Any, data: Any = b'') -> bool | int | float | complex |
     return np.frombuffer(data, np.dtype(dtype.order.replace('|', '<') + dtype.code), count=1)[0].item()
 
 
+class _Storage(NamedTuple):
+    """The data of tensors: flat uint8, and what they are."""
+
+    data: Tensor
+    dtype: torch.dtype
+
+
 def _view(data: Tensor, offset: Any, size: Any, stride: Any, dtype: torch.dtype) -> Tensor:
     """A tensor on a storage (flat uint8 tensor), after a check that it stays inside."""
     ints = [offset, *size, *stride]
-    if not all(isinstance(value, int) and 0 <= value < 2**62 for value in ints) or len(size) != len(stride):
+    if (
+        not all(isinstance(value, int) and 0 <= value < 2**62 for value in ints)
+        or len(size) != len(stride)
+        or len(size) > MOST_DIMENSIONS
+    ):
         raise DamagedFileError('a tensor has an impossible shape')
     last = offset + sum((n - 1) * step for n, step in zip(size, stride)) if all(size) else offset - 1
     if (last + 1) * dtype.itemsize > data.numel():
@@ -131,16 +168,40 @@ def _view(data: Tensor, offset: Any, size: Any, stride: Any, dtype: torch.dtype)
     return torch.as_strided(flat, tuple(size), tuple(stride), offset)
 
 
-def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Tensor:
-    return _view(storage[0], offset, size, stride, storage[1])
+def _rebuild_tensor(
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any = False,
+    hooks: Any = None,
+    flags: Any = None,
+    *rest: Any,
+) -> Tensor:
+    return _rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, storage.dtype, flags)
 
 
 def _rebuild_tensor_v3(
-    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, hooks: Any, dtype: Any, *rest: Any
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any,
+    hooks: Any,
+    dtype: Any,
+    flags: Any = None,
+    *rest: Any,
 ) -> Tensor:
-    if not isinstance(dtype, torch.dtype):
+    if not isinstance(dtype, torch.dtype) or not isinstance(storage, _Storage):
         raise DamagedFileError('a tensor has no element type')
-    return _view(storage[0], offset, size, stride, dtype)
+    tensor = _view(storage.data, offset, size, stride, dtype)
+    flags = flags if isinstance(flags, dict) else {}
+    tensor = tensor.conj().resolve_conj() if flags.get('conj') else tensor
+    return -tensor if flags.get('neg') else tensor
+
+
+def _unsupported(what: str) -> Callable[..., Unsupported]:
+    return lambda *args: Unsupported(what)
 
 
 def _first(value: Any, *rest: Any) -> Any:
@@ -148,7 +209,9 @@ def _first(value: Any, *rest: Any) -> Any:
 
 
 def _from_type(function: Callable, new_type: Any, args: Sequence, *rest: Any) -> Any:
-    if function not in (_rebuild_tensor, _rebuild_tensor_v3, _first):
+    if any(function is known for known in UNSUPPORTED.values()):
+        return function()
+    if not any(function is known for known in (_rebuild_tensor, _rebuild_tensor_v3, _first)):
         raise UnsafePickleError('asks for a tensor subclass to be rebuilt by code of its own')
     return function(*args)
 
@@ -157,21 +220,65 @@ def _reconstructor(cls: Any, *rest: Any) -> Inert | None:
     return cls() if isinstance(cls, type) and issubclass(cls, Inert) else None
 
 
+def _attribute(owner: Any, name: Any, *rest: Any) -> _Function:
+    return _Function(f'getattr(..., {_text(name)[:60]!r})')
+
+
 def _encode(text: Any, *rest: Any) -> bytes:
-    return str(text).encode('latin1')
+    return _text(text).encode('latin1')
 
 
+def _hashable(key: Any, depth: int = 3) -> Any:
+    """A key of a dict or an item of a set, small enough to be hashed and compared at once.
+
+    Python hashes a tuple that holds another twice, which holds a third twice ..., in 2^n steps.
+
+    Raises:
+        DamagedFileError: it is nested too deeply or too wide.
+    """
+    if isinstance(key, (tuple, frozenset)):
+        if depth == 0 or len(key) > 64:
+            raise DamagedFileError('a key of its dicts is a nested structure')
+        for item in key:
+            _hashable(item, depth - 1)
+    elif isinstance(key, slice):
+        raise DamagedFileError('a key of its dicts is a slice')
+    return key
+
+
+def _pairs(items: Any = ()) -> list[tuple[Any, Any]]:
+    return [(_hashable(key), value) for key, value in (items.items() if isinstance(items, dict) else items)]
+
+
+def _items(items: Any = ()) -> list[Any]:
+    return [_hashable(item) for item in items]
+
+
+# tensors that are refused with their name, in the words of MESSAGE
+UNSUPPORTED: dict[str, Callable] = {
+    'torch._utils._rebuild_sparse_tensor': _unsupported('a sparse tensor'),
+    'torch._utils._rebuild_sparse_csr_tensor': _unsupported('a sparse tensor'),
+    'torch._utils._rebuild_qtensor': _unsupported('a quantised tensor'),
+    'torch._utils._rebuild_nested_tensor': _unsupported('a nested tensor'),
+    'torch._utils._rebuild_meta_tensor_no_storage': _unsupported('a meta tensor, which holds no values'),
+    'torch._utils._rebuild_wrapper_subclass': _unsupported('a tensor subclass'),
+    'torch._utils._rebuild_device_tensor_from_numpy': _unsupported("another device's tensor, saved as an array"),
+    'torch._utils._rebuild_device_tensor_from_cpu_tensor': _unsupported("another device's tensor"),
+    'torch._utils._rebuild_xla_tensor': _unsupported("another device's tensor, saved as an array"),
+}
 CALLABLE: dict[str, Callable] = {
-    'collections.OrderedDict': OrderedDict,
+    **UNSUPPORTED,
+    'torch.serialization._get_layout': _first,
+    'collections.OrderedDict': lambda items=(): OrderedDict(_pairs(items)),
     'collections.defaultdict': lambda *args: {},
-    'collections.Counter': lambda *args: dict(*args),
+    'collections.Counter': lambda items=(): dict(_pairs(items)),
     'collections.deque': lambda items=(), *rest: list(items),
-    'builtins.set': lambda items=(): set(items),
-    'builtins.frozenset': lambda items=(): frozenset(items),
+    'builtins.set': lambda items=(): set(_items(items)),
+    'builtins.frozenset': lambda items=(): frozenset(_items(items)),
     'builtins.complex': complex,
-    'builtins.slice': slice,
+    'builtins.slice': lambda *ends: slice(*_items(ends)),
     'builtins.bytearray': lambda data=b'', *rest: _encode(data) if isinstance(data, str) else data,
-    'builtins.getattr': lambda *args: None,
+    'builtins.getattr': _attribute,
     '_codecs.encode': _encode,
     'copyreg._reconstructor': _reconstructor,
     'copyreg.__newobj__': _reconstructor,
@@ -183,7 +290,7 @@ CALLABLE: dict[str, Callable] = {
     'torch._tensor._rebuild_from_type_v2': _from_type,
     'torch._tensor._rebuild_from_type': _from_type,
     'torch.Size': lambda items=(): tuple(items),
-    'torch.device': lambda *args: ':'.join(map(str, args)),
+    'torch.device': lambda *args: ':'.join(map(_text, args)),
     'numpy.dtype': _Dtype,
     'numpy.core.multiarray.scalar': _numpy_scalar,
     'numpy._core.multiarray.scalar': _numpy_scalar,
@@ -220,7 +327,7 @@ def resolve(module: str, name: str) -> Any:
         return vars(torch)[name]
     root = module.split('.')[0]
     if root in DANGEROUS and not (root == 'builtins' and name in HARMLESS_BUILTINS):
-        raise UnsafePickleError(f'asks for {full!r}')
+        raise UnsafePickleError(f'asks for {quoted(full)}')
     leaf = name.rsplit('.', 1)[-1]
     if full in INERT_CALLS or leaf.lstrip('_')[:1].isupper():
         return type(leaf, (Inert,), {'__module__': module})
@@ -230,18 +337,45 @@ def resolve(module: str, name: str) -> Any:
 LoadStorage = Callable[[str, int], Tensor]  # key of the storage, its bytes -> flat uint8 tensor
 
 
+class _Bounded:
+    """A file that is never asked for more bytes than it has left, whatever length a pickle announces."""
+
+    def __init__(self, file: BinaryIO | zipfile.ZipExtFile, size: int):
+        self.file, self.size = file, size
+
+    def read(self, count: int) -> bytes:
+        return self.file.read(min(count, self.size))
+
+    def readline(self) -> bytes:
+        return self.file.readline(self.size)
+
+
 class _Unpickler(pickle._Unpickler):
-    """The standard library's Python unpickler: its memo is a dict, so a damaged index costs no memory."""
+    """The standard library's Python unpickler: its memo is a dict, so a damaged index costs no memory.
+
+    Args:
+        stream: what is read.
+        load_storage: how the data of tensors are had.
+    """
 
     stack: list
+    metastack: list[list]
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
-    def __init__(self, file: Any, load_storage: LoadStorage):
-        super().__init__(file, encoding='latin1')
+    def __init__(self, stream: _Bounded, load_storage: LoadStorage):
+        super().__init__(stream, encoding='latin1')
         self.load_storage = load_storage
+        self.found: dict[tuple[str, str], Any] = {}
+        self.left = 8 * stream.size + 1_000_000  # items that calls may be given: one list may be copied over and over
 
     def find_class(self, module: str, name: str) -> Any:
-        return resolve(module, name)
+        if (module, name) not in self.found:
+            if len(self.found) >= MOST_CLASSES:
+                raise DamagedFileError(f'it names more than {MOST_CLASSES} classes')
+            self.found[module, name] = resolve(module, name)
+        return self.found[module, name]
 
     def get_extension(self, code: int) -> None:
         raise UnsafePickleError('uses an extension code')
@@ -254,89 +388,163 @@ class _Unpickler(pickle._Unpickler):
         kind, key, _, numel = pid[1:5]
         if not isinstance(kind, torch.dtype) or not isinstance(numel, int) or numel < 0:
             raise DamagedFileError('a tensor does not say where its data are')
-        return self.load_storage(str(key), numel * kind.itemsize), kind
+        if len(pid) > 5 and pid[5] is not None:
+            raise CheckpointError('holds views of storages, as torch before 0.4 wrote them.\nSave it again there.')
+        return _Storage(self.load_storage(_text(key), numel * kind.itemsize), kind)
 
     def load_build(self) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, (Inert, _Dtype)):
             target.__setstate__(state)
-        elif isinstance(target, OrderedDict) and isinstance(state, dict):
-            target.__dict__.update({key: value for key, value in state.items() if key == '_metadata'})
+        elif isinstance(target, OrderedDict) and isinstance(state, dict) and '_metadata' in state:
+            target.__dict__['_metadata'] = state['_metadata']
 
-    dispatch[pickle.BUILD[0]] = load_build
+    def load_reduce(self) -> None:
+        self.left -= sum(len(arg) for arg in self.stack[-1] if isinstance(arg, (str, bytes, list, tuple, dict, set)))
+        self.left -= len(self.stack[-1])
+        if self.left < 0:
+            raise DamagedFileError('its objects unfold to far more than it holds')
+        pickle._Unpickler.load_reduce(self)
+
+    def load_setitem(self) -> None:
+        self._set_items(self.stack[-3], [self.stack.pop(-2), self.stack.pop()])
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        self._set_items(self.stack[-1], items)
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._set_items(self.stack[-1], items)
+
+    def _set_items(self, target: Any, items: list) -> None:
+        if not isinstance(target, (dict, Inert)):
+            raise DamagedFileError('what is no dict is filled as one')
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[_hashable(key)] = value
+
+    def load_additems(self) -> None:
+        _items(self.stack)
+        pickle._Unpickler.load_additems(self)
+
+    def load_frozenset(self) -> None:
+        _items(self.stack)
+        pickle._Unpickler.load_frozenset(self)
+
+    def load_bytearray8(self) -> None:
+        (length,) = struct.unpack('<Q', self.read(8))
+        self.append(self.read(length))  # the standard library's makes room for what is announced
+
+    def pop_mark(self) -> list:
+        items, self.stack = self.stack, self.metastack.pop()
+        self.append = self.stack.append
+        return items
+
+    dispatch.update(
+        {
+            pickle.BUILD[0]: load_build,
+            pickle.REDUCE[0]: load_reduce,
+            pickle.SETITEM[0]: load_setitem,
+            pickle.SETITEMS[0]: load_setitems,
+            pickle.DICT[0]: load_dict,
+            pickle.ADDITEMS[0]: load_additems,
+            pickle.FROZENSET[0]: load_frozenset,
+            pickle.BYTEARRAY8[0]: load_bytearray8,
+        }
+    )
 
 
-def _bytes(buffer: mmap.mmap, start: int, count: int) -> Tensor:
-    """`count` bytes of the file as a flat uint8 tensor, without a copy where they are aligned."""
-    if start < 0 or count < 0 or start + count > len(buffer):
+def _fill(data: Tensor, file: BinaryIO) -> Tensor:
+    """Reads a storage's bytes from where the file stands."""
+    if data.numel() and file.readinto(memoryview(data.numpy())) != data.numel():  # type: ignore[attr-defined]
         raise DamagedFileError('the file ends early')
-    if count == 0:
-        return torch.empty(0, dtype=torch.uint8)
-    flat = torch.frombuffer(buffer, dtype=torch.uint8, count=count, offset=start)
-    return flat if start % 8 == 0 else flat.clone()
+    return data
 
 
-def _load_zip(buffer: mmap.mmap, path: str | os.PathLike) -> Any:
-    with zipfile.ZipFile(path) as archive:
+class _Storages(dict[str, Tensor]):
+    """Key -> room for the bytes of a storage: once for each, and altogether no more than the file has."""
+
+    def __init__(self, limit: int):
+        super().__init__()
+        self.left = limit
+
+    def room(self, key: str, nbytes: int) -> bool:
+        """Whether room had to be made."""
+        if key in self and self[key].numel() != nbytes:
+            raise DamagedFileError('a tensor has two different sizes')
+        if new := key not in self:
+            self.left -= nbytes
+            if self.left < 0:
+                raise DamagedFileError('the tensors are larger than the file')
+            self[key] = torch.empty(nbytes, dtype=torch.uint8)
+        return new
+
+
+def _load_zip(file: BinaryIO, size: int) -> Any:
+    storages = _Storages(size)
+    with zipfile.ZipFile(file) as archive:
         entries = {info.filename: info for info in archive.infolist()}
-        main = next(name for name in entries if name.endswith('data.pkl'))
+        main = next(name for name in entries if name == 'data.pkl' or name.endswith('/data.pkl'))
         root = main[: -len('data.pkl')]
         order = archive.read(root + 'byteorder') if root + 'byteorder' in entries else b'little'
         if order != b'little':
-            raise CheckpointError('was written on a big-endian machine')
+            raise CheckpointError('was written on a big-endian machine.\nSave it again on a little-endian machine.')
 
         def load_storage(key: str, nbytes: int) -> Tensor:
             info = entries.get(f'{root}data/{key}')
             if info is None or nbytes > info.file_size:
-                raise DamagedFileError(f'the data of tensor {key[:20]!r} are missing or short')
-            names, extra = struct.unpack_from('<HH', buffer, info.header_offset + 26)
-            return _bytes(buffer, info.header_offset + 30 + names + extra, nbytes)
+                raise DamagedFileError(f'the data of tensor {quoted(key)} are missing or short')
+            if storages.room(key, nbytes):
+                file.seek(info.header_offset + 26)
+                names, extra = struct.unpack('<HH', file.read(4))
+                file.seek(info.header_offset + 30 + names + extra)
+                _fill(storages[key], file)
+            return storages[key]
 
-        with archive.open(main) as stream:
-            return _Unpickler(stream, load_storage).load()
+        # the pickle is read first: zipfile seeks the file that the storages are read from
+        pickled = archive.read(main)
+        return _Unpickler(_Bounded(io.BytesIO(pickled), len(pickled)), load_storage).load()
 
 
-def _load_legacy(buffer: mmap.mmap) -> Any:
-    storages: dict[str, Tensor] = {}
-    limit = len(buffer)
+def _load_legacy(file: BinaryIO, size: int) -> Any:
+    storages = _Storages(size)
 
     def load_storage(key: str, nbytes: int) -> Tensor:
-        if key not in storages:
-            if sum(data.numel() for data in storages.values()) + nbytes > limit:
-                raise DamagedFileError('the tensors are larger than the file')
-            storages[key] = torch.empty(nbytes, dtype=torch.uint8)
-        if storages[key].numel() != nbytes:
-            raise DamagedFileError('a tensor has two different sizes')
+        storages.room(key, nbytes)
         return storages[key]
 
     def no_storage(key: str, nbytes: int) -> Tensor:
         raise DamagedFileError('a tensor stands where none can be')
 
-    if _Unpickler(buffer, no_storage).load() != LEGACY_MAGIC:
+    def load(how: LoadStorage = no_storage) -> Any:
+        return _Unpickler(_Bounded(file, size), how).load()
+
+    if load() != LEGACY_MAGIC:
         raise DamagedFileError('its first bytes are not those of a torch file')
-    _Unpickler(buffer, no_storage).load()  # protocol version
-    system = _Unpickler(buffer, no_storage).load()
+    load()  # protocol version
+    system = load()
     if isinstance(system, dict) and system.get('little_endian') is False:
-        raise CheckpointError('was written on a big-endian machine')
-    result = _Unpickler(buffer, load_storage).load()
-    keys = _Unpickler(buffer, no_storage).load()
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+        raise CheckpointError('was written on a big-endian machine.\nSave it again on a little-endian machine.')
+    result = load(load_storage)
+    keys = load()
+    if not isinstance(keys, list) or sorted(map(_text, keys)) != sorted(storages):
         raise DamagedFileError('its list of tensors is damaged')
-    sizes = {key: data.numel() for key, data in storages.items()}
-    for key in map(str, keys):
-        header = buffer.read(8)
+    for key in map(_text, keys):
+        header = file.read(8)
         count = struct.unpack('<q', header)[0] if len(header) == 8 else -1
-        if count < 0 or (count and sizes[key] % count) or bool(count) != bool(sizes[key]):
-            raise DamagedFileError(f'the data of tensor {key[:20]!r} are missing or short')
-        start = buffer.tell()
-        storages[key].copy_(_bytes(buffer, start, sizes[key]))
-        buffer.seek(start + sizes[key])
+        nbytes = storages[key].numel()
+        if count < 0 or (count and nbytes % count) or bool(count) != bool(nbytes):
+            raise DamagedFileError(f'the data of tensor {quoted(key)} are missing or short')
+        _fill(storages[key], file)
     return result
 
 
 def load(path: str | os.PathLike) -> Any:
     """The object that a torch file pickles; tensors on the CPU, foreign objects as `Inert`.
+
+    Each storage is read from the file once, into memory of its own: a map would change with the file.
 
     Args:
         path: a file that starts as a zip archive or as torch's older stream.
@@ -344,23 +552,13 @@ def load(path: str | os.PathLike) -> Any:
     Raises:
         CheckpointError: of some kind; whatever goes wrong inside a damaged pickle is a DamagedFileError.
     """
-    # memory of our own, not a map of the file: the tensors outlive its being overwritten or cut off
-    buffer = mmap.mmap(-1, os.path.getsize(path))
     with open(path, 'rb') as file:
-        file.readinto(buffer)
-    try:
-        return _load_legacy(buffer) if buffer[: len(LEGACY_START)] == LEGACY_START else _load_zip(buffer, path)
-    except CheckpointError:
-        raise
-    except (MemoryError, RecursionError, Exception) as error:
-        raise DamagedFileError(f'its pickle is damaged ({first_line(error, 120)})') from None
-
-
-def tensors_in(value: Any, depth: int = 6) -> tuple[int, int]:
-    """Number of tensors in a nested structure, and how many elements they have."""
-    if isinstance(value, torch.Tensor):
-        return 1, math.prod(value.shape)
-    if depth == 0 or not isinstance(value, (dict, list, tuple)):
-        return 0, 0
-    counts = [tensors_in(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value)]
-    return sum(count for count, _ in counts), sum(size for _, size in counts)
+        size = os.fstat(file.fileno()).st_size
+        legacy = file.read(len(LEGACY_START)) == LEGACY_START
+        file.seek(0)
+        try:
+            return (_load_legacy if legacy else _load_zip)(file, size)
+        except CheckpointError:
+            raise
+        except (MemoryError, RecursionError, Exception) as error:
+            raise DamagedFileError(f'its pickle is damaged ({first_line(error, 120)})') from None

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from .content import tensors_in
 from .download import file_digest
-from .errors import CheckpointError, naming
-from .inert import Inert, tensors_in
+from .errors import CheckpointError, listed, naming, place, quoted, shown
+from .inert import Inert
 from .match import Weights, unwrap
 from .published import PUBLISHED, Checkpoint
 from .read import sniff
@@ -39,20 +40,18 @@ def describe(path: Path) -> tuple[dict[str, str], Weights]:
     content = read_checkpoint(path)
     with naming(path):
         weights = unwrap(content)
-    facts = {'file': f'{path} ({_amount(path.stat().st_size, "B")})', 'format': FORMATS[sniff(path)]}
+    facts = {'file': f'{place(path)} ({_amount(path.stat().st_size, "B")})', 'format': FORMATS[sniff(path)]}
     if weights.wrapper:
-        facts['content'] = '\n'.join(f'{key}: {_summary(value)}' for key, value in content.items())
-    where = f'under {weights.wrapper!r}' if weights.wrapper else 'a bare state dict'
-    facts['weights'] = where + (f', names without {weights.prefix!r}' if weights.prefix else '')
+        facts['content'] = '\n'.join(f'{shown(key)}: {_summary(value)}' for key, value in content.items())
+    where = f'under {quoted(weights.wrapper)}' if weights.wrapper else 'a bare state dict'
+    facts['weights'] = where + (f', names without {quoted(weights.prefix)}' if weights.prefix else '')
     kinds = Counter(str(value.dtype).removeprefix('torch.') for value in weights.values())
     facts['tensors'] = f'{len(weights)} ({", ".join(f"{count} {kind}" for kind, count in kinds.most_common())})'
     facts['parameters'] = f'{weights.num_params:,}'
     if weights.dropped:
-        facts['left out'] = f'{len(weights.dropped)} entries: {", ".join(weights.dropped[:3])}' + (
-            ', ...' if len(weights.dropped) > 3 else ''
-        )
+        facts['left out'] = f'{len(weights.dropped)} entries: {listed(weights.dropped)}'
     if bad := not_finite(weights):
-        facts['warning'] = f'{len(bad)} tensors hold NaN or infinity: {", ".join(bad[:3])}'
+        facts['warning'] = f'{len(bad)} tensors hold NaN or infinity: {listed(bad)}'
     published = [c.name for c in PUBLISHED.values() if c.num_params == weights.num_params]
     if published:
         facts['same size as'] = ', '.join(published)
@@ -83,10 +82,10 @@ def verify(path: Path, checkpoint: Checkpoint, identify: Callable[[dict], list[s
     elif checkpoint.num_params != weights.num_params:
         problem = f'it holds {weights.num_params:,} parameters, not {checkpoint.num_params:,}'
     elif bad := not_finite(weights):
-        problem = f'{len(bad)} tensors hold NaN or infinity ({bad[0]}, ...)'
+        problem = f'{len(bad)} tensors hold NaN or infinity ({listed(bad, 1)})'
     else:
         return
-    raise CheckpointError(f'{path} is not {checkpoint.name}: {problem}.')
+    raise CheckpointError(f'{place(path)} is not {checkpoint.name}: {problem}.')
 
 
 def not_finite(weights: Weights) -> list[str]:
@@ -103,11 +102,10 @@ def _summary(value: Any) -> str:
     if count:
         return f'{count} tensors, {_amount(size)} elements'
     if isinstance(value, Inert):
-        return f'{type(value).__module__}.{type(value).__qualname__} (not loaded)'
+        return repr(value)[1:-1].replace(', not loaded', ' (not loaded)')
     if isinstance(value, (dict, list, tuple)):
         return f'{type(value).__name__} of {len(value)} entries'
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + '...'
+    return quoted(value)
 
 
 def _amount(count: int, unit: str = '') -> str:

@@ -1,6 +1,7 @@
 """Finding the weights in a checkpoint, under whatever wrappers and prefixes."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from typing import Any, Literal
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError, NotACheckpointError
+from .errors import CheckpointError, NotACheckpointError, quoted
 
 PLAIN = (
     'state_dict',
@@ -31,7 +32,7 @@ NOISE = re.compile(r'(^|(?<=\.))(module|_orig_mod|_fsdp_wrapped_module|_checkpoi
 COUNTERS = ('n_averaged', 'steps')
 BUFFERS = re.compile(r'(running_mean|running_var|num_batches_tracked|freqs_cos|freqs_sin)$')
 STEM = re.compile(r'(.*?)\bpatch_embed\d*\.')  # every family begins with one: what stands before it is the prefix
-PART = re.compile(r'(?:\w*backbone|encoder)\.(?:net\.)?$')  # mmengine's, ViL's and detectron2's name of a backbone
+PART = re.compile(r'(?:\b\w*backbone|encoder)\.(?:net\.)?$')  # mmengine's, ViL's and detectron2's name of a backbone
 AVERAGED = re.compile(r'(^|[._])ema([._]|$)')
 
 PreferEMA = bool | Literal['auto']
@@ -99,7 +100,7 @@ def find_weights(obj: Any, prefer_ema: PreferEMA = 'auto') -> Weights:
         path.append(key)
         obj = obj[key]
     if not _is_state_dict(obj):
-        names = ', '.join(map(repr, list(obj)[:8])) if isinstance(obj, Mapping) and obj else 'nothing'
+        names = ', '.join(map(quoted, list(obj)[:8])) if isinstance(obj, Mapping) and obj else 'nothing'
         raise NotACheckpointError(
             f'the checkpoint holds no weights; it holds {names[:200]}.\n'
             'Give a file saved from model.state_dict(), or a training checkpoint that includes it.'
@@ -133,7 +134,7 @@ def _wrapper_key(obj: Any, prefer_ema: PreferEMA) -> str | None:
     if prefer_ema is True and averaged is None:
         raise CheckpointError(
             'the checkpoint holds no averaged (EMA) weights.\n'
-            f"Use prefer_ema='auto'; its keys are {', '.join(map(repr, list(obj)[:8]))}."
+            f"Use prefer_ema='auto'; its keys are {', '.join(map(quoted, list(obj)[:8]))}."
         )
     from_vim = 'args' in obj and averaged == 'model_ema'
     if averaged is not None and (prefer_ema is True or plain is None or (prefer_ema == 'auto' and not from_vim)):
@@ -161,10 +162,9 @@ def _strip(weights: Weights, prefer_ema: PreferEMA, whole: bool) -> Weights:
     }
     taken = {new: weights[name] for name, new in names.items()}
     if len(taken) < len(names):
-        new = list(names.values())
-        double = next(name for name in new if new.count(name) > 1)
+        double = next(name for name, count in Counter(names.values()).items() if count > 1)
         raise CheckpointError(
-            f'the checkpoint holds {double!r} twice, with and without a prefix.\nSave one of the two models alone.'
+            f'the checkpoint holds {quoted(double)} twice, with and without a prefix.\nSave one of the two models alone.'
         )
     dropped = [*weights.dropped, *(name for name in weights if name not in names)]
     sources = {new: name for name, new in names.items()}
@@ -200,7 +200,7 @@ def split_prefix(names: Iterable[str], prefer_ema: PreferEMA = 'auto') -> str:
     if len(found) == 2 and len(averaged := [prefix for prefix in found if AVERAGED.search(prefix)]) == 1:
         found = averaged if prefer_ema else [prefix for prefix in found if prefix not in averaged]
     if len(found) > 1:
-        these = ' and '.join(repr(prefix) for prefix in found[:4])
+        these = ' and '.join(quoted(prefix) for prefix in found[:4])
         raise CheckpointError(
             f'the checkpoint holds {len(found)} backbones, under {these}.\n'
             'Give one: {name: value for name, value in state.items() if name.startswith(PREFIX)}.'

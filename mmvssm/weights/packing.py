@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from .errors import CheckpointError, first_line
+from .errors import CheckpointError, first_line, place, quoted
 from .match import Weights
 
 KEY = 'mmvssm.content'  # of the metadata
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)  # version 1 wrote a shared container wherever it was mentioned
 
 
 def write_safetensors(content: dict, path: Path, weights: Weights) -> None:
@@ -29,28 +30,50 @@ def write_safetensors(content: dict, path: Path, weights: Weights) -> None:
     at = tuple(weights.wrapper.split('.')) if weights.wrapper else ()
     names = {(*at, source): name for name, source in weights.sources.items()}
     tensors: dict[str, torch.Tensor] = {}
-    tree = _encode(content, (), names, tensors)
+    tree = _Encoder(names, tensors).encode(content, ())
     try:
         save_file(tensors, path, metadata={'format': 'pt', KEY: json.dumps({'version': VERSION, 'content': tree})})
     except (KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f'{path}: safetensors cannot hold this: {first_line(error, 120)}') from None
+        raise CheckpointError(f'{place(path)}: safetensors cannot hold this: {first_line(error, 120)}') from None
 
 
-def _encode(value: Any, path: tuple, names: dict[tuple, str], tensors: dict[str, torch.Tensor]) -> Any:
-    """JSON for a value; its tensors are added to `tensors`. Kinds: t(ensor), d(ict), o(rdered), l(ist), u (tuple)."""
-    if isinstance(value, torch.Tensor):
-        name = names.get(path) or '.'.join(map(str, path))
-        while name in tensors:
+class _Encoder:
+    """JSON for nested values, whose tensors are added to `tensors`.
+
+    Kinds: t(ensor), d(ict), o(rdered), l(ist), u (tuple), and r for a container that was r-th to be complete.
+    """
+
+    def __init__(self, names: dict[tuple, str], tensors: dict[str, torch.Tensor]):
+        self.names, self.tensors = names, tensors
+        self.complete: dict[int, int] = {}
+        self.known: dict[int, str] = {}  # tensors beside the weights: name, by identity
+
+    def encode(self, value: Any, path: tuple) -> Any:
+        if isinstance(value, torch.Tensor):
+            return {'t': self.tensor(value, path)}
+        if not isinstance(value, (dict, list, tuple)):
+            return value
+        if id(value) in self.complete:
+            return {'r': self.complete[id(value)]}
+        if isinstance(value, dict):
+            kind = 'o' if isinstance(value, OrderedDict) else 'd'
+            held = [[key, self.encode(item, (*path, key))] for key, item in value.items()]
+        else:
+            kind = 'l' if isinstance(value, list) else 'u'
+            held = [self.encode(item, (*path, i)) for i, item in enumerate(value)]
+        self.complete[id(value)] = len(self.complete)
+        return {kind: held}
+
+    def tensor(self, value: torch.Tensor, path: tuple) -> str:
+        """The name that a tensor gets; each of the weights has its own."""
+        if path not in self.names and id(value) in self.known:
+            return self.known[id(value)]
+        name = self.names.get(path) or '.'.join(map(str, path))
+        while name in self.tensors:
             name += '_'
-        tensors[name] = value.clone(memory_format=torch.contiguous_format)
-        return {'t': name}
-    if isinstance(value, dict):
-        kind = 'o' if isinstance(value, OrderedDict) else 'd'
-        return {kind: [[key, _encode(item, (*path, key), names, tensors)] for key, item in value.items()]}
-    if isinstance(value, (list, tuple)):
-        kind = 'l' if isinstance(value, list) else 'u'
-        return {kind: [_encode(item, (*path, i), names, tensors) for i, item in enumerate(value)]}
-    return value
+        self.tensors[name] = value.clone(memory_format=torch.contiguous_format)
+        self.known.setdefault(id(value), name)
+        return name
 
 
 def restore(metadata: dict[str, str] | None, tensors: dict[str, torch.Tensor]) -> dict:
@@ -62,17 +85,22 @@ def restore(metadata: dict[str, str] | None, tensors: dict[str, torch.Tensor]) -
     if not metadata or KEY not in metadata:
         return tensors
     stored = json.loads(metadata[KEY])
-    if stored['version'] != VERSION:
-        raise ValueError(f'it was converted by another version of mmvssm ({stored["version"]})')
-    return _decode(stored['content'], tensors)
+    if stored['version'] not in READABLE:
+        raise ValueError(f'it was converted by another version of mmvssm ({quoted(stored["version"])})')
+    return _decode(stored['content'], tensors, [])
 
 
-def _decode(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+def _decode(value: Any, tensors: dict[str, torch.Tensor], complete: list[Any]) -> Any:
     if not isinstance(value, dict):
         return value
     ((kind, held),) = value.items()
     if kind == 't':
         return tensors[held]
+    if kind == 'r':
+        return complete[held]
     if kind in 'do':
-        return (OrderedDict if kind == 'o' else dict)((key, _decode(item, tensors)) for key, item in held)
-    return {'l': list, 'u': tuple}[kind](_decode(item, tensors) for item in held)
+        made = (OrderedDict if kind == 'o' else dict)((key, _decode(item, tensors, complete)) for key, item in held)
+    else:
+        made = {'l': list, 'u': tuple}[kind](_decode(item, tensors, complete) for item in held)
+    complete.append(made)
+    return made

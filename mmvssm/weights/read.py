@@ -1,15 +1,25 @@
 """Reading a checkpoint file, whatever its format, without running anything that it holds."""
 
 import os
-import warnings
 import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from . import inert
-from .errors import CheckpointError, DamagedFileError, NotACheckpointError, UnsafePickleError, first_line
+from .content import check_content
+from .errors import (
+    CheckpointError,
+    DamagedFileError,
+    NotACheckpointError,
+    UnsafePickleError,
+    first_line,
+    naming,
+    place,
+    quoted,
+)
 from .packing import restore
 
 OTHER_FILES = [
@@ -40,7 +50,7 @@ def sniff(path: Path) -> str:
     with open(path, 'rb') as file:
         head = file.read(512)
     if not head:
-        raise NotACheckpointError(f'{path} is empty.\nDelete it and download it again.')
+        raise NotACheckpointError(f'{place(path)} is empty.\nDelete it and download it again.')
     if head[:4] == b'PK\x03\x04':
         return 'zip'
     if head.startswith(inert.LEGACY_START):
@@ -50,18 +60,38 @@ def sniff(path: Path) -> str:
     text = head.lstrip().lower()
     if text.startswith((b'<!doctype', b'<html', b'<?xml', b'<head')):
         raise NotACheckpointError(
-            f'{path} is a web page, probably an error page saved in place of the file.\n'
+            f'{place(path)} is a web page, probably an error page saved in place of the file.\n'
             'Delete it and download it again.'
         )
     for start, what, advice in OTHER_FILES:
         if head.startswith(start):
-            raise NotACheckpointError(f'{path} is {what}.\n{advice}')
+            raise NotACheckpointError(f'{place(path)} is {what}.\n{advice}')
     if inert.LEGACY_START.startswith(head) or not head.strip(b'\0'):
-        raise DamagedFileError(f'{path} is cut off or blank ({size} bytes).\nDelete it and download it again.')
+        raise DamagedFileError(f'{place(path)} is cut off or blank ({size} bytes).\nDelete it and download it again.')
     raise NotACheckpointError(
-        f'{path} is neither a torch checkpoint nor a safetensors file (it starts with {head[:12]!r}).\n'
+        f'{place(path)} is neither a torch checkpoint nor a safetensors file (it starts with {head[:12]!r}).\n'
         'If it is an older pickle, load it where it was written and save it again with torch.save.'
     )
+
+
+def check_entries(archive: zipfile.ZipFile, path: Path) -> None:
+    """Every name stands in a torch archive once, and no entry lies within another: the file is as long as all of them.
+
+    Raises:
+        DamagedFileError: it was made so that readers differ, or grow on it.
+    """
+    names = Counter(archive.namelist())
+    double = next((name for name, count in names.items() if count > 1), None)
+    if (
+        double is not None
+        or sum(name.endswith(('/data.pkl', '\\data.pkl')) or name == 'data.pkl' for name in names) > 1
+    ):
+        what = 'two pickles' if double is None else f'{quoted(double)} twice'
+        raise DamagedFileError(f'{place(path)} is damaged: it holds {what}.\nDelete it and download it again.')
+    if sum(info.file_size for info in archive.infolist()) > os.path.getsize(path):
+        raise DamagedFileError(
+            f'{place(path)} is damaged: its files are longer than itself.\nDelete it and download it again.'
+        )
 
 
 def check_zip(path: Path) -> None:
@@ -76,28 +106,29 @@ def check_zip(path: Path) -> None:
             names = archive.namelist()
             if not any(name.endswith('/data.pkl') or name == 'data.pkl' for name in names):
                 raise NotACheckpointError(
-                    f'{path} is a zip archive of {len(names)} files, but not a torch checkpoint.\n'
+                    f'{place(path)} is a zip archive of {len(names)} files, but not a torch checkpoint.\n'
                     'If the checkpoint is inside, unpack it first.'
                 )
             if any(name.endswith('/constants.pkl') for name in names):
                 raise NotACheckpointError(
-                    f'{path} is a TorchScript program, not a state dict.\n'
+                    f'{place(path)} is a TorchScript program, not a state dict.\n'
                     'Save its weights with torch.save(module.state_dict(), ...).'
                 )
             if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
                 raise NotACheckpointError(
-                    f'{path} is a compressed archive, which torch.save does not write.\nUnpack it first.'
+                    f'{place(path)} is a compressed archive, which torch.save does not write.\nUnpack it first.'
                 )
+            check_entries(archive, path)
             bad = archive.testzip()
     except CheckpointError:
         raise
     except Exception as error:  # zipfile raises many kinds on a damaged archive
         raise DamagedFileError(
-            f'{path} is cut off or damaged ({first_line(error)}).\nDelete it and download it again.'
+            f'{place(path)} is cut off or damaged ({first_line(error)}).\nDelete it and download it again.'
         ) from None
     if bad is not None:
         raise DamagedFileError(
-            f'{path} is damaged: the checksum of {bad[:80]!r} is wrong.\nDelete it and download it again.'
+            f'{place(path)} is damaged: the checksum of {quoted(bad)} is wrong.\nDelete it and download it again.'
         )
 
 
@@ -111,36 +142,36 @@ def check_file(path: Path) -> str:
         NotACheckpointError: it is something else.
         DamagedFileError: it is cut off or altered.
     """
-    kind = sniff(path)
-    if kind == 'zip':
-        check_zip(path)
-    elif kind == 'safetensors':
-        _read_safetensors(path, names_only=True)
-    else:
-        _read_torch(path, kind)
+    with explained(path):
+        kind = sniff(path)
+        if kind == 'zip':
+            check_zip(path)
+        elif kind == 'safetensors':
+            _read_safetensors(path, names_only=True)
+        else:
+            _read_torch(path, kind)
     return kind
 
 
 def _read_torch(path: Path, kind: str) -> Any:
     if kind == 'zip':
         check_zip(path)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter('ignore')  # on unusual pickle protocols
-                return torch.load(path, map_location='cpu', weights_only=True)
-        except Exception:  # it holds more than tensors, or nonsense: read it without loading the rest
-            pass
     try:
-        return inert.load(path)
+        content = inert.load(path)
     except UnsafePickleError as error:
         raise UnsafePickleError(
-            f'{path} {error}, which no checkpoint needs; nothing of it was run.\n'
+            f'{place(path)} {error}, which no checkpoint needs; nothing of it was run.\n'
             'Do not open this file with plain torch.load; get the weights from a source you trust.'
         ) from None
     except DamagedFileError as error:
-        raise DamagedFileError(f'{path} is cut off or damaged: {error}.\nDelete it and download it again.') from None
+        raise DamagedFileError(
+            f'{place(path)} is cut off or damaged: {error}.\nDelete it and download it again.'
+        ) from None
     except CheckpointError as error:
-        raise CheckpointError(f'{path} {error}.\nSave it again on a little-endian machine.') from None
+        raise CheckpointError(f'{place(path)} {error}') from None
+    with naming(path):
+        check_content(content)
+    return content
 
 
 def _read_safetensors(path: Path, names_only: bool = False) -> dict[str, Any]:
@@ -152,17 +183,39 @@ def _read_safetensors(path: Path, names_only: bool = False) -> dict[str, Any]:
             if names_only:
                 return dict.fromkeys(order)
             # copies: the tensors that safetensors gives are maps of the file, which may be overwritten
-            return restore(file.metadata(), {name: file.get_tensor(name).clone() for name in order})
+            content = restore(file.metadata(), {name: file.get_tensor(name).clone() for name in order})
     except Exception as error:  # SafetensorError, and whatever a damaged header leads to
         raise DamagedFileError(
-            f'{path} is a cut off or damaged safetensors file ({first_line(error)}).\nDelete it and download it again.'
+            f'{place(path)} is a cut off or damaged safetensors file ({first_line(error)}).\nDelete it and download it again.'
         ) from None
+    with naming(path):
+        check_content(content)
+    return content
 
 
 def read_file(path: Path) -> Any:
     """The content of a file whose format `sniff` tells, with tensors on the CPU."""
-    kind = sniff(path)
-    return _read_safetensors(path) if kind == 'safetensors' else _read_torch(path, kind)
+    with explained(path):
+        kind = sniff(path)
+        return _read_safetensors(path) if kind == 'safetensors' else _read_torch(path, kind)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """What the system says against a path, in words.
+
+    Raises:
+        CheckpointError: in place of an OSError, or of a ValueError for a path that none can be.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'strerror', None) or first_line(error)
+        raise CheckpointError(
+            f'{place(path)} cannot be read: {reason}.\nGive the path of an existing file that you may read.'
+        ) from None
 
 
 def existing_file(path: Path) -> Path:
@@ -171,10 +224,13 @@ def existing_file(path: Path) -> Path:
     Raises:
         CheckpointError: it is a folder, or nothing.
     """
-    if path.is_dir():
-        raise CheckpointError(f'{path} is a folder, not a checkpoint file.\nGive the path of the file in it.')
-    if not path.is_file():
+    with explained(path):
+        os.stat(path) if '\0' in str(path) else None  # pathlib takes it for a file that is missing
+        is_dir, is_file = path.is_dir(), path.is_file()
+    if is_dir:
+        raise CheckpointError(f'{place(path)} is a folder, not a checkpoint file.\nGive the path of the file in it.')
+    if not is_file:
         raise CheckpointError(
-            f'there is no checkpoint file {path}.\nGive an existing path, or a URL to download it from.'
+            f'there is no checkpoint file {place(path)}.\nGive an existing path, or a URL to download it from.'
         )
     return path

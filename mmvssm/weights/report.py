@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .errors import KeyMismatchError
+from .errors import KeyMismatchError, listed, shown
 
 Shape = tuple[int, ...]
 Reshaped = tuple[str, Shape, Shape]  # name, shape in the model, shape in the file
@@ -44,15 +44,17 @@ class KeyReport:
         parts = [f'{len(self.loaded)} loaded']
         for label, names in (('missing', self.missing), ('unexpected', self.unexpected)):
             if names:
-                parts.append(f'{len(names)} {label} ({_few(names)})')
+                parts.append(f'{len(names)} {label} ({listed(names)})')
         if self.mismatched:
             name, want, got = self.mismatched[0]
             more = ', ...' if len(self.mismatched) > 1 else ''
-            parts.append(f'{len(self.mismatched)} of a wrong shape ({name}: {_x(got)} instead of {_x(want)}{more})')
+            parts.append(
+                f'{len(self.mismatched)} of a wrong shape ({shown(name)}: {_x(got)} instead of {_x(want)}{more})'
+            )
         for label, names in (('dropped', self.dropped), ('kept fresh', self.expected_missing)):
             if names:
-                parts.append(f'{len(names)} {label} ({_few(names)})')
-        parts += [f'{name} adapted from {_x(got)} to {_x(want)}' for name, want, got in self.adapted]
+                parts.append(f'{len(names)} {label} ({listed(names)})')
+        parts += [f'{shown(name)} adapted from {_x(got)} to {_x(want)}' for name, want, got in self.adapted]
         return ', '.join(parts)
 
     def __str__(self) -> str:
@@ -64,8 +66,10 @@ class KeyReport:
             ('unexpected', self.unexpected),
         ):
             if names:
-                lines.append(f'{len(names)} {label}: {_few(names, 12)}')
-        lines += [f'wrong shape: {name} is {_x(got)}, should be {_x(want)}' for name, want, got in self.mismatched[:12]]
+                lines.append(f'{len(names)} {label}: {listed(names, 12)}')
+        lines += [
+            f'wrong shape: {shown(name)} is {_x(got)}, should be {_x(want)}' for name, want, got in self.mismatched[:12]
+        ]
         return '\n'.join(lines)
 
     def excusing(self, names: Iterable[str]) -> 'KeyReport':
@@ -156,10 +160,6 @@ def _shape(value: Any) -> Shape:
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(name.startswith(pattern) or fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _few(names: list[str], limit: int = 3) -> str:
-    return ', '.join(names[:limit]) + (', ...' if len(names) > limit else '')
 
 
 def _x(shape: Iterable[int]) -> str:

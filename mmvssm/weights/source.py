@@ -6,7 +6,7 @@ from typing import Any
 
 from . import inert
 from .download import download
-from .errors import NotACheckpointError
+from .errors import NotACheckpointError, place, quoted
 from .published import PUBLISHED
 from .read import existing_file, read_file
 
@@ -29,9 +29,9 @@ def read_checkpoint(source: str | os.PathLike) -> dict[str, Any]:
     content = read_file(path)
     if isinstance(content, dict):
         return content
-    what = content if isinstance(content, inert.Inert) else type(content).__name__
+    what = repr(content) if isinstance(content, inert.Inert) else quoted(type(content).__name__)[1:-1]
     raise NotACheckpointError(
-        f'{path} holds {what}, not a state dict.\nSave the weights with torch.save(model.state_dict(), ...).'
+        f'{place(path)} holds {what}, not a state dict.\nSave the weights with torch.save(model.state_dict(), ...).'
     )
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError
+from .errors import CheckpointError, shown
 from .report import fit
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -37,17 +37,21 @@ def prepare(name: str, value: Tensor, like: Tensor) -> Tensor:
     if value.dtype not in allowed:
         kinds = ', '.join(str(kind).removeprefix('torch.') for kind in allowed)
         raise CheckpointError(
-            f'{name} is {str(value.dtype).removeprefix("torch.")}, which is no value of a weight.\nAllowed: {kinds}.'
+            f'{shown(name)} is {str(value.dtype).removeprefix("torch.")}, which is no value of a weight.\nAllowed: {kinds}.'
         )
     if value.is_meta:
-        raise CheckpointError(f'{name} is on the meta device, which holds no values.\nGive the tensors themselves.')
+        raise CheckpointError(
+            f'{shown(name)} is on the meta device, which holds no values.\nGive the tensors themselves.'
+        )
     value = fit(value, like.shape)
     cast = value.to(like.dtype)
     if like.is_floating_point():
         if not torch.isfinite(cast).all():
-            raise CheckpointError(f'{name} holds {_not_finite(value, like.dtype)}.\nAllowed: finite numbers.')
+            raise CheckpointError(f'{shown(name)} holds {_not_finite(value, like.dtype)}.\nAllowed: finite numbers.')
     elif not torch.equal(cast.to(value.dtype), value):
-        raise CheckpointError(f'{name} is a counter, but holds {value.flatten()[0].item()}.\nAllowed: whole numbers.')
+        raise CheckpointError(
+            f'{shown(name)} is a counter, but holds {value.flatten()[0].item()}.\nAllowed: whole numbers.'
+        )
     return cast
 
 
