@@ -64,9 +64,7 @@ def _slurm(init: Callable) -> Callable:
         if port is not None:
             os.environ['MASTER_PORT'] = str(port)
         local = os.environ.get('SLURM_LOCALID', os.environ['SLURM_PROCID'])
-        os.environ.update(
-            RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'], LOCAL_RANK=local
-        )
+        os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'], LOCAL_RANK=local)
         dist_utils._init_dist_pytorch(backend, **kwargs)
 
     return init_dist_slurm

@@ -117,8 +117,8 @@ def _plain_once(value: Any, foreign: list[str], done: dict[int, Any]) -> Any:
         held = {'items': value.items, 'state': value.state, 'args': value.args}
         return {key: _plain(item, foreign, done) for key, item in held.items() if _is_something(item)}
     if isinstance(value, dict):
-        items = {_key(key): _plain(item, foreign, done) for key, item in value.items()}
-        return OrderedDict(items) if isinstance(value, OrderedDict) else items
+        pairs = {_key(key): _plain(item, foreign, done) for key, item in value.items()}
+        return OrderedDict(pairs) if isinstance(value, OrderedDict) else pairs
     if isinstance(value, (list, tuple)):
         items = [_plain(item, foreign, done) for item in value]
         return tuple(items) if isinstance(value, tuple) else items

@@ -405,7 +405,7 @@ class _Unpickler(pickle._Unpickler):
         self.left -= len(self.stack[-1])
         if self.left < 0:
             raise DamagedFileError('its objects unfold to far more than it holds')
-        pickle._Unpickler.load_reduce(self)
+        pickle._Unpickler.load_reduce(self)  # type: ignore[attr-defined]
 
     def load_setitem(self) -> None:
         self._set_items(self.stack[-3], [self.stack.pop(-2), self.stack.pop()])
@@ -427,11 +427,11 @@ class _Unpickler(pickle._Unpickler):
 
     def load_additems(self) -> None:
         _items(self.stack)
-        pickle._Unpickler.load_additems(self)
+        pickle._Unpickler.load_additems(self)  # type: ignore[attr-defined]
 
     def load_frozenset(self) -> None:
         _items(self.stack)
-        pickle._Unpickler.load_frozenset(self)
+        pickle._Unpickler.load_frozenset(self)  # type: ignore[attr-defined]
 
     def load_bytearray8(self) -> None:
         (length,) = struct.unpack('<Q', self.read(8))

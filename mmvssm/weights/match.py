@@ -164,7 +164,8 @@ def _strip(weights: Weights, prefer_ema: PreferEMA, whole: bool) -> Weights:
     if len(taken) < len(names):
         double = next(name for name, count in Counter(names.values()).items() if count > 1)
         raise CheckpointError(
-            f'the checkpoint holds {quoted(double)} twice, with and without a prefix.\nSave one of the two models alone.'
+            f'the checkpoint holds {quoted(double)} twice, with and without a prefix.\n'
+            'Save one of the two models alone.'
         )
     dropped = [*weights.dropped, *(name for name in weights if name not in names)]
     sources = {new: name for name, new in names.items()}

@@ -186,7 +186,8 @@ def _read_safetensors(path: Path, names_only: bool = False) -> dict[str, Any]:
             content = restore(file.metadata(), {name: file.get_tensor(name).clone() for name in order})
     except Exception as error:  # SafetensorError, and whatever a damaged header leads to
         raise DamagedFileError(
-            f'{place(path)} is a cut off or damaged safetensors file ({first_line(error)}).\nDelete it and download it again.'
+            f'{place(path)} is a cut off or damaged safetensors file ({first_line(error)}).\n'
+            'Delete it and download it again.'
         ) from None
     with naming(path):
         check_content(content)

@@ -37,7 +37,8 @@ def prepare(name: str, value: Tensor, like: Tensor) -> Tensor:
     if value.dtype not in allowed:
         kinds = ', '.join(str(kind).removeprefix('torch.') for kind in allowed)
         raise CheckpointError(
-            f'{shown(name)} is {str(value.dtype).removeprefix("torch.")}, which is no value of a weight.\nAllowed: {kinds}.'
+            f'{shown(name)} is {str(value.dtype).removeprefix("torch.")}, which is no value of a weight.\n'
+            f'Allowed: {kinds}.'
         )
     if value.is_meta:
         raise CheckpointError(
