@@ -42,7 +42,7 @@ def point_to(cfg: Config, folder: str) -> None:
     raise DataError(
         f'no data set in {root.absolute()}: it holds {_content(root)}\n'
         f'wanted: {wanted}\n'
-        '`mmvssm data convert` makes these out of YOLO, VOC, LabelMe or masks; docs/data.md shows each'
+        '`mmvssm data convert` makes these out of YOLO, VOC, LabelMe or masks; docs/your_data.md shows each'
     )
 
 

@@ -170,7 +170,8 @@ def _check_values(cfg: Config, dataset: ConfigDict, where: Source, names: list[s
         )
     absent = [name for place, name in enumerate(classes) if not counts[place + first]]
     looked = min(len(names), LOOKED_INTO)
-    return [f'of the classes {", ".join(absent[:4])} there is nothing in {looked} label images'] if absent else []
+    more = f' and {len(absent) - 4} more' if len(absent) > 4 else ''
+    return [f'of the classes {", ".join(absent[:4])}{more} there is nothing in {looked} label images'] if absent else []
 
 
 def _values(path: Path) -> list[int]:
