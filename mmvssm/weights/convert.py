@@ -120,8 +120,8 @@ def _plain_once(value: Any, foreign: list[str], done: dict[int, Any]) -> Any:
         pairs = {_key(key): _plain(item, foreign, done) for key, item in value.items()}
         return OrderedDict(pairs) if isinstance(value, OrderedDict) else pairs
     if isinstance(value, (list, tuple)):
-        items = [_plain(item, foreign, done) for item in value]
-        return tuple(items) if isinstance(value, tuple) else items
+        listed = [_plain(item, foreign, done) for item in value]
+        return tuple(listed) if isinstance(value, tuple) else listed
     foreign.append(shown(class_name(value)))
     try:
         return repr(value)

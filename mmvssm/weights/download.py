@@ -5,12 +5,14 @@ Proxies are taken from the usual environment variables. `MMVSSM_OFFLINE=1` or `H
 any other value does but 0, false, no, off and none at all.
 """
 
+import base64
 import errno
 import hashlib
 import http.client
 import json
 import os
 import re
+import shutil
 import time
 import urllib.error
 import urllib.parse
@@ -23,18 +25,21 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from .errors import CheckpointError, DownloadError, first_line
+from . import pace
+from .errors import CheckpointError, DownloadError, first_line, listed, place, redacted, shown
 from .published import PUBLISHED, Checkpoint, find
 from .read import check_file, existing_file
 
 CHUNK = 1 << 20
 RETRIES = 5  # attempts in a row that bring nothing
 TIMEOUT = 30.0  # seconds without a byte
+MOST_BYTES = 1 << 35  # of a file
+RESERVE = 1 << 28  # bytes of the disk that are left free
 BACKOFF = 1.0  # seconds before the first repetition, then doubled
 LOCAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 WORTH_REPEATING = (408, 425, 429, 500, 502, 503, 504)
 HUB_WEIGHTS = ('model.safetensors', 'pytorch_model.bin', 'pytorch_model.pth', 'model.pth')  # in a folder, best first
-HUB_FILE = re.compile(r'https://(?:huggingface\.co|hf\.co)/([^/]+/[^/]+)/resolve/([^/]+)/(.+)')
+HUB_FILE = re.compile(r'https://(?:huggingface\.co|hf\.co)/([^/]+/[^/]+)/resolve/([^/]+)/([^?#]+)(?:\?[^#]*)?')
 
 
 def offline() -> str:
@@ -92,7 +97,7 @@ def download(
     """
     scheme, host, _ = _parts(url)
     if scheme not in SCHEMES or not (host or scheme == 'file'):
-        raise DownloadError(f'{url} cannot be downloaded.\nGive an http, https or file URL, or a path.')
+        raise DownloadError(f'{place(url)} cannot be downloaded.\nGive an http, https or file URL, or a path.')
     return SCHEMES[scheme](url, cache_dir=cache_dir, sha256=sha256, progress=progress)
 
 
@@ -111,7 +116,7 @@ def _from_web(url: str, *, cache_dir: str | Path | None, sha256: str | None, pro
             return cached
         raise DownloadError(
             f'{path.name} is not in the cache, and {variable} forbids downloads.\n'
-            f'Fetch {url} elsewhere and put it at {path}.'
+            f'Fetch {place(url)} elsewhere and put it at {path}.'
         )
     if on_hub:
         return _from_hub(on_hub, cache_dir)
@@ -170,7 +175,7 @@ def fetch_from_hub(
             if 'EntryNotFound' not in type(error).__name__:
                 break
     raise DownloadError(
-        f'{filename or "weights"} of {repo} could not be downloaded from huggingface.co: {problem}\n'
+        f'{shown(filename or "weights")} of {place(repo)} could not be downloaded from huggingface.co: {problem}\n'
         'Fetch the file in a browser and give its path.'
     )
 
@@ -187,32 +192,39 @@ def weights_in(folder: str | os.PathLike) -> Path:
     ]
     if len(files) == 1:
         return files[0]
-    found = ', '.join(path.name for path in files) or 'none'
-    raise CheckpointError(f'{folder} must hold one file of weights, {HUB_WEIGHTS[0]} or the like; found: {found}.')
+    found = listed([path.name for path in files], 8) or 'none'
+    raise CheckpointError(
+        f'{place(folder)} must hold one file of weights, {HUB_WEIGHTS[0]} or the like; found: {found}.'
+    )
 
 
 def _complete(url: str, part: Path, progress: bool) -> None:
     """Brings `part` to its full length, over as many connections as bring something."""
     failures = 0
     most = part.stat().st_size if part.exists() else 0
+    since = time.monotonic()
     while True:
         try:
             return _transfer(url, part, progress)
+        except CheckpointError:
+            raise
         except urllib.error.HTTPError as error:
+            problem = f'answers {error.code} {first_line(error.reason or "", 80)}'
             if error.code not in WORTH_REPEATING:
-                raise DownloadError(f'{url} answers {error.code} {error.reason}.\n{_advice(error.code)}') from None
-            problem = f'answers {error.code} {error.reason}'
+                raise DownloadError(f'{place(url)} {problem}.\n{_advice(error.code)}') from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             if getattr(error, 'errno', None) in LOCAL_ERRORS:
                 raise
             how = 'cannot be reached' if isinstance(error, urllib.error.URLError) else 'broke off'
-            problem = f'{how}: {str(getattr(error, "reason", error)) or type(error).__name__}'
+            problem = f'{how}: {first_line(getattr(error, "reason", error))}'
         after = part.stat().st_size if part.exists() else 0
-        failures = 0 if after > most else failures + 1
-        most = max(most, after)  # starting over and over is no progress
+        # starting over and over is no progress, nor is a byte a connection
+        enough = max(1, pace.LEAST_RATE * (time.monotonic() - since))
+        failures = 0 if after - most >= enough else failures + 1
+        most, since = max(most, after), time.monotonic()
         if failures >= RETRIES:
             raise DownloadError(
-                f'{url} {problem[:160]} ({after} bytes so far, {RETRIES} attempts without progress).\n'
+                f'{place(url)} {problem[:160]} ({after} bytes so far, {RETRIES} attempts without progress).\n'
                 + _try_again(after, part)
             )
         time.sleep(min(BACKOFF * 2 ** max(failures - 1, 0), 30.0))
@@ -227,6 +239,7 @@ def _try_again(size: int, part: Path) -> str:
 def _transfer(url: str, part: Path, progress: bool) -> None:
     """One connection: appends to `part` what is missing. Returns when the file is complete, raises otherwise."""
     notes = _read_notes(part, url)
+    plain, credentials = _credentials(url)
     have = part.stat().st_size if part.exists() and notes else 0
     if have and have == notes.get('total'):
         return
@@ -235,9 +248,12 @@ def _transfer(url: str, part: Path, progress: bool) -> None:
         headers['Range'] = f'bytes={have}-'
         if notes.get('validator'):
             headers['If-Range'] = notes['validator']
+    request = urllib.request.Request(plain, headers=headers)
+    if credentials:
+        request.add_unredirected_header('Authorization', credentials)
     try:
         # an opener of its own: the global one keeps the proxies that it found when it was first used
-        reply = urllib.request.build_opener().open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        reply = pace.opener().open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:
             part.unlink()
@@ -248,19 +264,55 @@ def _transfer(url: str, part: Path, progress: bool) -> None:
         validator = reply.headers.get('ETag') or reply.headers.get('Last-Modified') or ''
         if validator.startswith('W/'):  # a weak ETag must not be used in If-Range
             validator = reply.headers.get('Last-Modified') or ''
+        room = _room(url, part, total, have if resumed else 0)
         if not resumed:
             part.unlink(missing_ok=True)  # before the notes on the new file, lest the two be joined after a crash
-        _notes(part).write_text(json.dumps({'url': url, 'total': total, 'validator': validator}))
+        _notes(part).write_text(json.dumps({'url': redacted(url), 'total': total, 'validator': validator}))
         with open(part, 'ab' if resumed else 'wb') as file:
             start, name = file.tell(), part.name.removesuffix('.part')
             style = dict(unit='B', unit_scale=True, leave=False, disable=not progress)
             with tqdm(total=total, initial=start, desc=name, **style) as bar:
                 while data := reply.read1(CHUNK):
+                    if file.tell() + len(data) > room:
+                        _discard(part)
+                        raise _too_large(url, f'goes on after {file.tell():,} bytes', room)
                     file.write(data)
                     bar.update(len(data))
             size = file.tell()
     if total is not None and size != total:
         raise ConnectionError(f'{size} of {total} bytes came')
+
+
+def _credentials(url: str) -> tuple[str, str]:
+    """A URL without user and password, and the header that says them to its own server (and to no other)."""
+    parts = urllib.parse.urlsplit(url)
+    user, at, host = parts.netloc.rpartition('@')
+    given = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
+    return parts._replace(netloc=host).geturl() if at else url, f'Basic {given}' if at else ''
+
+
+def _room(url: str, part: Path, total: int | None, have: int) -> int:
+    """The most bytes that the file may have: what the disk has left beside a reserve, and no more than any checkpoint.
+
+    Raises:
+        DownloadError: it announces more.
+    """
+    room = min(MOST_BYTES, have + max(shutil.disk_usage(part.parent).free - RESERVE, 0))
+    if total is not None and total > room:
+        raise _too_large(url, f'is {total:,} bytes long', room)
+    return room
+
+
+def _too_large(url: str, what: str, room: int) -> DownloadError:
+    return DownloadError(
+        f'{place(url)} {what}; {room:,} are allowed ({MOST_BYTES:,} at most, {RESERVE:,} of the disk stay free).\n'
+        'Free the disk, set TORCH_HOME to another folder, or download it in a browser and give the path of the file.'
+    )
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _notes(part).unlink(missing_ok=True)
 
 
 def _expected(reply: Any, have: int, notes: dict[str, Any]) -> tuple[int | None, bool]:
@@ -286,7 +338,7 @@ def _read_notes(part: Path, url: str) -> dict[str, Any]:
         notes = json.loads(_notes(part).read_text())
     except (OSError, ValueError):
         return {}
-    return notes if isinstance(notes, dict) and notes.get('url') == url else {}
+    return notes if isinstance(notes, dict) and notes.get('url') == redacted(url) else {}
 
 
 def _check(url: str, part: Path, sha256: str | None) -> None:
@@ -296,12 +348,11 @@ def _check(url: str, part: Path, sha256: str | None) -> None:
         found = file_digest(part) if sha256 else None
         problem = '' if found == sha256 else f'its checksum is {found}, not {sha256}'
     except CheckpointError as error:
-        problem = str(error).splitlines()[0].replace(str(part), 'it').rstrip('.')
+        problem = str(error).splitlines()[0].replace(place(part), 'it').rstrip('.')
     if problem:
-        part.unlink()
-        _notes(part).unlink(missing_ok=True)
+        _discard(part)
         raise DownloadError(
-            f'{url} did not give the checkpoint: {problem}.\n'
+            f'{place(url)} did not give the checkpoint: {problem}.\n'
             'The server may be faulty or want a login: download it in a browser and give the path of the file.'
         )
 
@@ -318,6 +369,8 @@ def file_digest(path: Path) -> str:
 def _advice(code: int) -> str:
     if code in (401, 403):
         return 'It asks for a login: download it in a browser and give the path of the file.'
+    if 300 <= code < 400:
+        return 'Its redirections do not end or lead nowhere: download it in a browser and give the path of the file.'
     return 'Check the address; `python tools/weights.py list` shows the published ones.'
 
 

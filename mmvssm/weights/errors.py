@@ -88,7 +88,7 @@ def redacted(url: str) -> str:
     return scheme + mark + rest + query + hidden + ('#...' if fragment else '')
 
 
-def first_line(error: Exception | str, limit: int = 100) -> str:
+def first_line(error: object, limit: int = 100) -> str:
     """What another library's error says, in one line without control characters and secrets: its first, or its type."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     line = re.sub(r'\w+://\S+', lambda match: redacted(match[0]), line[:1000])

@@ -350,6 +350,9 @@ class _Bounded:
         return self.file.readline(self.size)
 
 
+_Base: Any = pickle._Unpickler  # its loaders are unknown to the type checker
+
+
 class _Unpickler(pickle._Unpickler):
     """The standard library's Python unpickler: its memo is a dict, so a damaged index costs no memory.
 
@@ -405,7 +408,7 @@ class _Unpickler(pickle._Unpickler):
         self.left -= len(self.stack[-1])
         if self.left < 0:
             raise DamagedFileError('its objects unfold to far more than it holds')
-        pickle._Unpickler.load_reduce(self)  # type: ignore[attr-defined]
+        _Base.load_reduce(self)
 
     def load_setitem(self) -> None:
         self._set_items(self.stack[-3], [self.stack.pop(-2), self.stack.pop()])
@@ -427,11 +430,11 @@ class _Unpickler(pickle._Unpickler):
 
     def load_additems(self) -> None:
         _items(self.stack)
-        pickle._Unpickler.load_additems(self)  # type: ignore[attr-defined]
+        _Base.load_additems(self)
 
     def load_frozenset(self) -> None:
         _items(self.stack)
-        pickle._Unpickler.load_frozenset(self)  # type: ignore[attr-defined]
+        _Base.load_frozenset(self)
 
     def load_bytearray8(self) -> None:
         (length,) = struct.unpack('<Q', self.read(8))
