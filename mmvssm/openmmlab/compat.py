@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.abc
@@ -23,7 +24,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import CheckpointLoader, checkpoint
 from torch import Tensor
 
-from mmvssm.weights import read_checkpoint
+from mmvssm.weights import local_path, read_checkpoint
 
 from . import ops
 
@@ -82,13 +83,21 @@ def load_from_file_or_url(filename: str, map_location=None) -> dict:
     Raises:
         mmvssm.weights.CheckpointError: two lines that say what the file is instead.
     """
-    with torch.serialization.safe_globals(_training_state_types()):
-        content = read_checkpoint(filename)
+    content = _with_log_buffers(read_checkpoint(filename), filename)
     if 'state_dict' in content or 'model' in content:
         content.setdefault('meta', {})  # mmseg's `init_model` asks for it, which other trainers' files lack
     if isinstance(map_location, str | torch.device) and torch.device(map_location).type != 'cpu':
         content = _move(content, torch.device(map_location))
     return content
+
+
+def _with_log_buffers(content: dict, filename: str) -> dict:
+    """The content of a run's checkpoint, which has been read and found harmless, with its log buffers restored."""
+    if 'message_hub' not in content:
+        return content
+    with torch.serialization.safe_globals(_training_state_types()), contextlib.suppress(Exception):
+        return torch.load(local_path(filename), map_location='cpu', weights_only=True)
+    return content  # it holds something else beside them
 
 
 @functools.cache

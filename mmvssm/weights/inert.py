@@ -107,16 +107,18 @@ class Unsupported:
 
 
 class _Function:
-    """Stands for a function: may be mentioned, is refused when called."""
+    """Stands for a function: may be mentioned; a file that asks to call it is refused."""
 
     def __init__(self, name: str):
         self.name = name
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
-        raise UnsafePickleError(f'asks to call {quoted(self.name)}')
-
     def __repr__(self) -> str:
         return f'<{shown(self.name)}, not loaded>'
+
+
+def _refuse_call(function: Any) -> None:
+    if isinstance(function, _Function):
+        raise UnsafePickleError(f'asks to call {quoted(function.name)}')
 
 
 def _text(value: Any) -> str:
@@ -408,7 +410,12 @@ class _Unpickler(pickle._Unpickler):
         self.left -= len(self.stack[-1])
         if self.left < 0:
             raise DamagedFileError('its objects unfold to far more than it holds')
+        _refuse_call(self.stack[-2])
         _Base.load_reduce(self)
+
+    def _instantiate(self, klass: Any, args: Any) -> None:
+        _refuse_call(klass)
+        _Base._instantiate(self, klass, args)
 
     def load_setitem(self) -> None:
         self._set_items(self.stack[-3], [self.stack.pop(-2), self.stack.pop()])

@@ -21,6 +21,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 import mmvssm.openmmlab  # noqa: F401
+from mmvssm.openmmlab.hooks.stop_signal import SIGNALS
 
 
 class Model(BaseModel):
@@ -126,6 +127,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--accumulate', type=int, default=1)
     parser.add_argument('--seed', type=int, default=0, help='-1 for one that the run draws')
     args = parser.parse_args(arguments)
+    for number in SIGNALS:  # whatever the one who runs the tests ignores
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     if args.ignore is not None:
         signal.signal(args.ignore, signal.SIG_IGN)
     torch.set_num_threads(1)
