@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine._strategy.fsdp import FSDPStrategy
 from mmengine.device import get_device
 from mmengine.dist import utils as dist_utils
 from mmengine.logging import HistoryBuffer
 from mmengine.model import MMDistributedDataParallel
+from mmengine.model.wrappers import MMFullyShardedDataParallel
 from mmengine.runner import CheckpointLoader, checkpoint
 from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmvssm.weights import local_path, read_checkpoint
 
@@ -41,6 +44,7 @@ def install() -> None:
             import_despite_version(package)
     read_checkpoints_safely()
     distribute_without_gpus()
+    resume_sharded()
     after_import(ROI_EXTRACTOR, lambda module: keep_coordinates(module.SingleRoIExtractor))
 
 
@@ -137,6 +141,7 @@ def _move(value, device: torch.device):
 def distribute_without_gpus() -> None:
     """Let `--launcher pytorch` work without a GPU, through gloo; mmengine takes for granted that there is one."""
     init_with_gpus, wrap = dist_utils._init_dist_pytorch, MMDistributedDataParallel.__init__
+    shard = MMFullyShardedDataParallel.__init__
 
     def init_dist_pytorch(backend: str, init_backend: str = 'torch', **kwargs) -> None:
         if get_device() in ('cpu', 'mps'):
@@ -150,8 +155,27 @@ def distribute_without_gpus() -> None:
             kwargs.pop('device_ids', None)
         wrap(self, module, *args, **kwargs)
 
+    @functools.wraps(shard)
+    def shard_where_it_is(self, module, *args, **kwargs):
+        if get_device() == 'cpu':
+            kwargs['device_id'] = torch.device('cpu')  # mmengine gives the number of a GPU
+        shard(self, module, *args, **kwargs)
+
     dist_utils._init_dist_pytorch = init_dist_pytorch
     MMDistributedDataParallel.__init__ = wrap_where_it_is
+    MMFullyShardedDataParallel.__init__ = shard_where_it_is
+
+
+def resume_sharded() -> None:
+    """Let mmengine's FSDPStrategy load an optimizer's state: torch has changed the order of the arguments."""
+
+    def load_optim_state_dict(self, state_dict: dict) -> None:
+        own = FullyShardedDataParallel.optim_state_dict_to_load(
+            model=self.model, optim=self.optim_wrapper.optimizer, optim_state_dict=state_dict
+        )
+        self.optim_wrapper.load_state_dict(own)
+
+    FSDPStrategy.load_optim_state_dict = load_optim_state_dict
 
 
 # --- coordinates under automatic mixed precision ----------------------------------------------------------------------

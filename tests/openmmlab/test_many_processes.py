@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmvssm.openmmlab.loading import fitting_state
+from mmvssm.openmmlab.resuming import newest
+from mmvssm.weights import read_checkpoint
 from tests.openmmlab.test_training import FORKS, free_port, losses, parameters, run, whole  # noqa: F401
 
 
@@ -107,3 +110,17 @@ def test_two_processes_one_and_two_again_are_the_undisturbed_run(whole, tmp_path
     assert [step for step, _ in first] == list(range(20))
     assert (found - expected).abs().max() <= 1e-6 * expected.abs().max()
     assert close(parameters(tmp_path), parameters(whole), 1e-6)
+
+
+# --- sharded parameters -----------------------------------------------------------------------------------------------
+
+
+def test_a_sharded_run_is_the_run_of_one_process_and_its_checkpoint_loads_in_one(whole, tmp_path):  # noqa: F811
+    assert codes(two(tmp_path, '--fsdp', '--batch-size', 2)) == [0, 0]
+    both = [(a + b) / 2 for (_, a), (_, b) in zip(losses(tmp_path, 0), losses(tmp_path, 1), strict=True)]
+    assert close(torch.tensor(both), torch.tensor([loss for _, loss in losses(whole)]), 1e-6)
+    assert close(parameters(tmp_path), parameters(whole), 1e-6)
+    from tests.openmmlab.trainee import Model
+
+    model = Model(noise=False)
+    model.load_state_dict(fitting_state(model, read_checkpoint(newest(tmp_path)))[0])

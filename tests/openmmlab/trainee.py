@@ -14,13 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 import mmvssm.openmmlab  # noqa: F401
+from mmvssm import configs
 from mmvssm.openmmlab.hooks.stop_signal import SIGNALS
 
 
@@ -120,6 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--ignore', type=int, help='a signal')
     parser.add_argument('--sleep', type=float, default=0.0, help='seconds at the end of each iteration')
     parser.add_argument('--launcher', default='none')
+    parser.add_argument('--fsdp', action='store_true', help='sharded parameters')
     parser.add_argument('--noise', action='store_true')
     parser.add_argument('--workers', type=int, default=0)
     parser.add_argument('--loop', default='epoch', choices=LOOPS)
@@ -139,7 +142,8 @@ def main(arguments: list[str] | None = None) -> None:
     schedule = dict(type='ConstantLR', factor=1) if args.constant else dict(type='CosineAnnealingLR', T_max=20)
     checkpoint = dict(interval=args.save_every or 1, by_epoch=args.save_every is None, max_keep_ckpts=2)
     validated = dict(val_dataloader=loader(args, dict(type='DefaultSampler', shuffle=False)), val_cfg=dict())
-    runner = Runner(
+    sharded = dict(strategy=Config.fromfile(configs.FOLDER / '_base_/fsdp.py')['strategy']) if args.fsdp else {}
+    runner = (FlexibleRunner if args.fsdp else Runner)(
         Model(args.noise),
         work_dir=str(args.folder),
         train_dataloader=loader(args, sampler),
@@ -153,6 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
         randomness=dict(seed=None if args.seed < 0 else args.seed),
         resume=args.resume,
         log_level='WARNING',
+        **sharded,
         **(dict(validated, val_evaluator=[Nothing()]) if args.noise else {}),
     )
     runner.train()

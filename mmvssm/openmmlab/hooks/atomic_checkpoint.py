@@ -102,7 +102,7 @@ class AtomicCheckpointHook(CheckpointHook):
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
             meta=meta,
-            by_epoch=self.by_epoch,
+            by_epoch=self.by_epoch and not between,  # FlexibleRunner reckons the step anew
             backend_args=self.backend_args,
             **self.args,
         )
