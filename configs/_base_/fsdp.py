@@ -1,7 +1,7 @@
 """Parameters, gradients and optimizer states sharded over the processes (FSDP): the second base of a config of yours.
 
 `_base_ = ['mmvssm::mask_rcnn_vmamba_b', 'mmvssm::_base_/fsdp.py']`. Checkpoints are whole, and load in one process.
-A resumed run has the weights, schedule and place of the stopped one; its optimizer goes on a little differently.
+A run that was stopped and resumed is the undisturbed one, as others are.
 """
 
 runner_type = 'FlexibleRunner'

@@ -167,7 +167,17 @@ def distribute_without_gpus() -> None:
 
 
 def resume_sharded() -> None:
-    """Let mmengine's FSDPStrategy load an optimizer's state: torch has changed the order of the arguments."""
+    """Let mmengine's FSDPStrategy save and load an optimizer's state.
+
+    torch has changed the order of the arguments of the loading function. On a CPU it saves every state of a parameter
+    as the last one, since "offload to the CPU" takes the place of a copy there; so nothing is offloaded.
+    """
+    configure = FSDPStrategy._init_state_dict_cfg
+
+    def configured(self, state_dict_cfg) -> None:
+        configure(self, state_dict_cfg)
+        if get_device() == 'cpu' and hasattr(self.optim_state_dict_config, 'offload_to_cpu'):
+            self.optim_state_dict_config.offload_to_cpu = False
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         own = FullyShardedDataParallel.optim_state_dict_to_load(
@@ -175,6 +185,7 @@ def resume_sharded() -> None:
         )
         self.optim_wrapper.load_state_dict(own)
 
+    FSDPStrategy._init_state_dict_cfg = configured
     FSDPStrategy.load_optim_state_dict = load_optim_state_dict
 
 

@@ -124,3 +124,15 @@ def test_a_sharded_run_is_the_run_of_one_process_and_its_checkpoint_loads_in_one
 
     model = Model(noise=False)
     model.load_state_dict(fitting_state(model, read_checkpoint(newest(tmp_path)))[0])
+
+
+@pytest.mark.parametrize('more', [(), ('--accumulate', 4)], ids=['each iteration', 'four gathered'])
+def test_a_sharded_run_stopped_and_resumed_is_the_undisturbed_one(more, tmp_path):
+    arguments = '--fsdp', '--batch-size', 2, '--noise', *more
+    assert codes(two(tmp_path / 'whole', *arguments)) == [0, 0]
+    stopped = 128 + signal.SIGTERM
+    assert codes(two(tmp_path / 'parts', *arguments, '--signal-at', 6)) == [stopped, stopped]
+    assert codes(two(tmp_path / 'parts', *arguments, '--resume')) == [0, 0]
+    for rank in (0, 1):
+        assert losses(tmp_path / 'parts', rank) == losses(tmp_path / 'whole', rank)
+    assert torch.equal(parameters(tmp_path / 'parts'), parameters(tmp_path / 'whole'))
