@@ -21,6 +21,7 @@ COMMANDS = {
     'export': 'write ONNX or PyTorch export files, checked',
     'config': 'list the configs, print, save or compare them',
     'data': 'check, split or convert a data set',
+    'tool': "run one of mmdet's or mmseg's own tools",
     'weights': 'list, fetch, verify, tell apart and convert checkpoints',
     'zoo': 'search the published models by task, size, accuracy and licence',
     'demo': 'train a small detector on embedded images and show what it finds',
