@@ -15,6 +15,7 @@ from mmvssm.openmmlab import resuming
 from mmvssm.openmmlab.hooks.atomic_checkpoint import AtomicCheckpointHook
 from mmvssm.openmmlab.hooks.exact_resume import ExactResumeHook
 from mmvssm.openmmlab.hooks.stop_signal import StopSignalHook
+from mmvssm.openmmlab.hooks.validation_state import ValidationStateHook
 from mmvssm.openmmlab.work_folder import locked
 
 
@@ -31,7 +32,7 @@ def _left_alone(train: Callable) -> Callable:
     def wrapped(self, *args, **kwargs):
         if not any(isinstance(hook, AtomicCheckpointHook) for hook in self.hooks):
             return train(self, *args, **kwargs)
-        for hook in (ExactResumeHook, StopSignalHook):
+        for hook in (ExactResumeHook, StopSignalHook, ValidationStateHook):
             if not any(isinstance(own, hook) for own in self.hooks):
                 self.register_hook(hook())
         lock = locked(self.work_dir) if is_main_process() else contextlib.nullcontext()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import Hook
+from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.runner import FlexibleRunner, Runner
@@ -82,6 +82,10 @@ class Diary(Hook):
         if self.args.signal_in_validation:
             self.signal()
 
+    def after_val_epoch(self, runner, metrics=None):
+        with open(self.args.folder / 'validations', 'a') as file:
+            file.write(f'{runner.iter}\n')
+
     def signal(self):
         os.kill(os.getpid(), self.args.signal)
         for child in multiprocessing.active_children() if self.args.to_group else ():
@@ -118,6 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--signal-rank', default='0')
     parser.add_argument('--signal', type=int, default=signal.SIGTERM)
     parser.add_argument('--signal-in-validation', action='store_true')
+    parser.add_argument('--patience', type=int, help='validations without progress that end the run')
     parser.add_argument('--to-group', action='store_true', help='the signal reaches workers too, as Ctrl-C does')
     parser.add_argument('--ignore', type=int, help='a signal')
     parser.add_argument('--sleep', type=float, default=0.0, help='seconds at the end of each iteration')
@@ -141,6 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
     cfg = dict(cfg, max_epochs=args.epochs) if args.loop == 'epoch' else cfg
     schedule = dict(type='ConstantLR', factor=1) if args.constant else dict(type='CosineAnnealingLR', T_max=20)
     checkpoint = dict(interval=args.save_every or 1, by_epoch=args.save_every is None, max_keep_ckpts=2)
+    stopping = [] if args.patience is None else [EarlyStoppingHook('score', 'greater', patience=args.patience)]
     validated = dict(val_dataloader=loader(args, dict(type='DefaultSampler', shuffle=False)), val_cfg=dict())
     sharded = dict(strategy=Config.fromfile(configs.FOLDER / '_base_/fsdp.py')['strategy']) if args.fsdp else {}
     runner = (FlexibleRunner if args.fsdp else Runner)(
@@ -151,7 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3), accumulative_counts=args.accumulate),
         param_scheduler=dict(schedule, by_epoch=False),
         default_hooks=dict(logger=None, timer=None, checkpoint=dict(type='mmvssm.AtomicCheckpointHook', **checkpoint)),
-        custom_hooks=[Diary(args, rank)],
+        custom_hooks=[Diary(args, rank), *stopping],
         launcher=args.launcher,
         env_cfg=dict(dist_cfg=dict(backend='gloo', timeout=args.timeout)),
         randomness=dict(seed=None if args.seed < 0 else args.seed),

@@ -11,6 +11,7 @@ from . import (  # noqa: F401
     start_line,
     stop_signal,
     strict_load,
+    validation_state,
 )
 
 # hooks are registered in mmengine's root; the empty child gives the prefix `mmvssm.` a meaning

@@ -28,7 +28,7 @@ def look(cfg: Config, dataset: ConfigDict, split: str, unreadable: str, report: 
     path = Path(dataset.get('data_root') or '', dataset.ann_file)
     folder = Path(dataset.get('data_root') or '', (dataset.get('data_prefix') or {}).get('img', ''))
     if path.stat().st_size > FULL_CHECK_BYTES:
-        return [f'{path} is large: it was not looked into']
+        return [f'{path} is large: it was not looked into (`mmvssm data check` does)']
     for_a_server = _is_for_a_server(cfg, split)
     content = read_coco(path, annotated=not for_a_server)
     _check_records(content, path)
