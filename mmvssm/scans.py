@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvssm import directions
 from mmvssm.settings import short
 from mmvssm.tracing import is_compiling, is_tracing, largest
 
@@ -160,15 +161,19 @@ def _wanted(count: int | None) -> str:
 def layer_orders(field: str, orders, num_layers: int, count: int | None = None) -> list[tuple[Order, ...] | None]:
     """The orders of each layer: given one list for all layers, one list (or None) for each, or None for all.
 
+    A path is read as a file that a search has left, see `mmvssm.directions`.
+
     Raises:
         ValueError: as of `check_orders`, naming the layer, or a wrong number of layers.
     """
     if orders is None:
         return [None] * num_layers
+    if directions.is_path(orders):
+        orders = directions.read(orders, field).lists
     if not _is_list(orders):
         raise ValueError(
             f'{field}={short(orders)} must be a list of {_wanted(count)}, or one such list (or None) for each of the '
-            f"model's {num_layers} layers; allowed: {ALLOWED}"
+            f"model's {num_layers} layers, or the path of a .json file of them; allowed: {ALLOWED}"
         )
     if all(isinstance(o, str) or not isinstance(o, Sequence | None) for o in orders):
         return [check_orders(field, orders, count)] * num_layers

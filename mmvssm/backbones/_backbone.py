@@ -22,6 +22,7 @@ from mmvssm.settings import Setting, bound, check_choice, check_int, refuse, sho
 from mmvssm.tracing import is_compiling
 
 from ._images import check_image
+from ._search import Searched
 from ._settings import settings_of
 
 torch.fx.wrap('check_image')  # it looks at types and sizes: a node of a graph, not traced
@@ -140,6 +141,7 @@ class Backbone(nn.Module):
         settings: what arguments may be that are not in the families' table or are other than there.
         settings_in_full: these and those of the table and of the bases.
         undecayed: beginnings of the last part of parameters' names that no published recipe means to decay.
+        searched: what a search for scan directions changes, where the family can be searched.
         num_kept: stages or blocks that the model holds, in a classifier all.
         pruned: names and shapes of the parameters and buffers that were taken out, which a file may still have.
         least_size: pixels that an image must have along each side.
@@ -155,6 +157,7 @@ class Backbone(nn.Module):
 
     pools: tuple[str, ...] = ('avg', '')
     undecayed: tuple[str, ...] = ()
+    searched: Searched | None = None
     settings: ClassVar[dict[str, Setting]] = {}
     settings_in_full: ClassVar[dict[str, Setting]]
     __signature__: ClassVar[inspect.Signature]

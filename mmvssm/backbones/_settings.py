@@ -33,6 +33,7 @@ SIZE = Either(COUNT, Each(COUNT, 2))
 SETTINGS: dict[str, Setting] = dict(
     act_layer=OneOf(*ACTIVATIONS),
     arch=Anything(),  # one of the family's names, or arguments: see `mmvssm.registry`
+    candidates=Anything(),  # see `mmvssm.backbones._search.relate_candidates`
     class_token=OneOf(None, 'middle', 'first', 'both'),
     conv_bias=Flag(),
     conv_kernel_size=COUNT,

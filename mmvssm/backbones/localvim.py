@@ -19,7 +19,7 @@ from mmvssm.settings import OneOf
 
 from ._graph import one_node
 from ._layers import answer_dtype, resolve_dt_rank
-from ._local import BiAttn, SearchWeights
+from ._local import BiAttn
 from ._mamba_stream import (
     Directions,
     RotaryTables,
@@ -33,6 +33,7 @@ from ._mamba_stream import (
     with_class_token,
 )
 from ._registry import Family, Variant
+from ._search import Choice, Searched, relate_candidates, with_candidates
 from ._single_stride import Grid, resize_table, square_grid
 from ._timm import register
 
@@ -43,8 +44,9 @@ class MultiMamba(Directions):
 
     Args:
         dim: channels C; d_inner is `expand` times as many.
-        directions: the K scan orders, or None for the published eight and a logit each (the search supernet).
+        directions: the K scan orders.
         class_token: the sequence has a class token in its middle, which every branch reads at that very step.
+        choosing: the directions are candidates, with a logit each (the supernet of a search).
     """
 
     order_field = 'directions'  # where a layer's orders were given, for errors
@@ -52,23 +54,24 @@ class MultiMamba(Directions):
     def __init__(
         self,
         dim: int,
-        directions: tuple[scans.Order, ...] | None,
+        directions: tuple[scans.Order, ...],
         class_token: bool,
         *,
         d_state: int,
         d_conv: int,
         expand: float,
         dt_rank: int | str,
+        choosing: bool = False,
     ):
         super().__init__()
         d = int(expand * dim)
-        self.directions = directions if directions is not None else scans.LOCAL_SCAN
+        self.directions = directions
         self.class_token = class_token
         self.branch_names = [branch(f'_{k}') for k in range(len(self.directions))]
         self.in_proj = nn.Linear(dim, 2 * d, bias=False)
         self.make_branches(d, d_state, d_conv, resolve_dt_rank(dt_rank, dim))
         self.attn = BiAttn(d)
-        self.multi_scan = SearchWeights(len(self.directions)) if directions is None else None
+        self.multi_scan = Choice(directions) if choosing else None
         self.out_proj = nn.Linear(d, dim, bias=False)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
@@ -94,7 +97,9 @@ class LocalVim(StreamBackbone):
     Args:
         directions: for each layer (or once for all) a list of any number of scan orders, by name or function (see
             `mmvssm.scans`); the k-th has the k-th parameters. The published ones are out of h, h_flip, v, v_flip, w2,
-            w2_flip, w7, w7_flip, in this order. None builds the search supernet with these eight and a logit each.
+            w2_flip, w7, w7_flip, in this order; or the path of a file that `mmvssm search` wrote. A layer that is None
+            holds all `candidates` and learns which to keep: the supernet of a search.
+        candidates: of the layers without directions, by name or function; None is the published eight.
         embed_dim: width C.
         depth: layers.
         patch_size: side of a patch.
@@ -104,6 +109,7 @@ class LocalVim(StreamBackbone):
         **common: see :class:`StreamBackbone`; the class token stands in the middle or is none.
     """
 
+    searched = Searched('directions')
     settings = dict(class_token=OneOf(None, 'middle'))
     key_options = {'rope.': 'rope=True', 'cls_token': "class_token='middle'"}
 
@@ -111,23 +117,27 @@ class LocalVim(StreamBackbone):
     def relate(cls, fields: SimpleNamespace) -> None:
         """Directions for each layer."""
         relate_stream(fields)
-        scans.layer_orders('directions', fields.directions, fields.depth)
+        relate_candidates(fields, 'directions', fields.depth)
 
     def __init__(
         self,
-        directions: Sequence | None,
+        directions: Sequence | str | None,
         embed_dim: int = 192,
         depth: int = 20,
         patch_size: int = 16,
         rope: bool = True,
         rope_residual: bool = True,
         dt_init: str = 'published',
+        candidates: Sequence | None = None,
         **common,
     ):
         super().__init__(rope=rope, rope_residual=rope_residual, **common)
         self.dt_init = dt_init
-        layers = scans.layer_orders('directions', directions, depth)
-        mixers = [MultiMamba(embed_dim, orders, self.class_token is not None, **self.mixing) for orders in layers]
+        layers = with_candidates(scans.layer_orders('directions', directions, depth), candidates or scans.LOCAL_SCAN)
+        has_class = self.class_token is not None
+        mixers = [
+            MultiMamba(embed_dim, orders, has_class, choosing=choosing, **self.mixing) for orders, choosing in layers
+        ]
         for i, mixer in enumerate(mixers):
             mixer.order_field = f'directions[{i}]'
         self._assemble(embed_dim, patch_size, patch_size, mixers)

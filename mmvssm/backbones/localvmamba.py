@@ -6,7 +6,6 @@ VMamba v0 whose layers each scan along four of eight directions, with a channel 
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,36 +14,48 @@ from mmvssm import scans
 from ._backbone import drop_path_rates
 from ._graph import one_node
 from ._layers import DirectionalScan, LayerNorm, PatchMerging, conv_stem, nchw, resolve_dt_rank
-from ._local import BiAttn, weighed_sum
+from ._local import BiAttn
 from ._registry import Family, Variant
+from ._search import Choice, Searched, relate_candidates, with_candidates
 from ._settings import check_inner
 from ._stages import VSSBackbone, VSSBlock, relate_stages, stage_dims
 from ._timm import register
 
 
 class MultiScan(nn.Module):
-    """Gates the branches (B, L, K, d) and sums them; a supernet weighs their normed outputs instead.
+    """Gates the branches (B, L, K, d) and sums them.
 
     Args:
         dim: channels d.
-        searchable: hold one logit a branch (section "direction search" of the paper).
     """
 
-    def __init__(self, dim: int, num_branches: int, searchable: bool):
+    def __init__(self, dim: int):
         super().__init__()
         self.attn = BiAttn(dim)
-        self.weights = nn.Parameter(1e-3 * torch.randn(num_branches, 1, 1, 1)) if searchable else None
 
     def forward(self, y: Tensor) -> Tensor:
-        y = y * self.attn(y)
-        if self.weights is None:
-            return y.sum(dim=2)
-        return weighed_sum(y, self.weights)
+        return (y * self.attn(y)).sum(dim=2)
+
+
+class ChosenMultiScan(Choice):
+    """Of a supernet: gates the branches (B, L, K, d) and weighs them.
+
+    Args:
+        dim: channels d.
+        candidates: the scan orders.
+    """
+
+    def __init__(self, dim: int, candidates: Sequence[scans.Order]):
+        super().__init__(candidates)
+        self.attn = BiAttn(dim)
+
+    def forward(self, y: Tensor) -> Tensor:
+        return super().forward(y * self.attn(y))
 
 
 @one_node
 class LocalSS2D(DirectionalScan):
-    """Selective scan of a (B, H, W, C) map along the layer's own directions; None means all eight, searchable."""
+    """Selective scan of a (B, H, W, C) map along the layer's own directions, or along its candidates."""
 
     order_field = 'directions'  # where a layer's orders were given, for errors
 
@@ -54,16 +65,16 @@ class LocalSS2D(DirectionalScan):
         d_state: int,
         ssm_ratio: float,
         dt_rank: int | str,
-        directions: tuple[scans.Order, ...] | None,
+        directions: tuple[scans.Order, ...],
+        choosing: bool,
     ):
         d_inner = int(ssm_ratio * dim)
         rank = resolve_dt_rank(dt_rank, dim)
-        own = directions if directions is not None else scans.LOCAL_SCAN
-        super().__init__(d_inner, d_state, rank, len(own))
-        self.directions = own
+        super().__init__(d_inner, d_state, rank, len(directions))
+        self.directions = directions
         self.in_proj = nn.Linear(dim, 2 * d_inner, bias=False)
         self.conv2d = nn.Conv2d(d_inner, d_inner, 3, padding=1, groups=d_inner)
-        self.multi_scan = MultiScan(d_inner, len(own), searchable=directions is None)
+        self.multi_scan = ChosenMultiScan(d_inner, directions) if choosing else MultiScan(d_inner)
         self.out_norm = LayerNorm(d_inner)
         self.out_proj = nn.Linear(d_inner, dim, bias=False)
 
@@ -86,7 +97,9 @@ class LocalVMamba(VSSBackbone):
     Args:
         directions: for each layer (or once for all) a list of any number of scan orders, by name or function (see
             `mmvssm.scans`); the k-th has the k-th parameters. The published ones are out of h, h_flip, v, v_flip, w2,
-            w2_flip, w7, w7_flip, in this order. None builds the search supernet with these eight and a logit each.
+            w2_flip, w7, w7_flip, in this order; or the path of a file that `mmvssm search` wrote. A layer that is None
+            holds all `candidates` and learns which to keep: the supernet of a search.
+        candidates: of the layers without directions, by name or function; None is the published eight.
         depths: blocks of each stage.
         dims: widths; an int doubles from stage to stage.
         d_state: states of a channel.
@@ -96,32 +109,36 @@ class LocalVMamba(VSSBackbone):
         **common: see :class:`HierarchicalBackbone`; `out_norms` adds the official LayerNorms.
     """
 
+    searched = Searched('directions')
+
     @classmethod
     def relate(cls, fields: SimpleNamespace) -> None:
         """Widths and directions for each stage and layer."""
         relate_stages(fields, fields.patch_size, 'dims')
         check_inner(fields, 'ssm_ratio', min(stage_dims(fields.dims, len(fields.depths))))
-        scans.layer_orders('directions', fields.directions, sum(fields.depths))
+        relate_candidates(fields, 'directions', sum(fields.depths))
 
     def __init__(
         self,
-        directions: Sequence | None,
+        directions: Sequence | str | None,
         depths: Sequence[int] = (2, 2, 9, 2),
         dims: int | Sequence[int] = 96,
         d_state: int = 16,
         ssm_ratio: float = 2.0,
         dt_rank: int | str = 'auto',
         patch_size: int = 4,
+        candidates: Sequence | None = None,
         **common,
     ):
         super().__init__(**common)
         dims = stage_dims(dims, len(depths))
-        layers = enumerate(scans.layer_orders('directions', directions, sum(depths)))
+        given = scans.layer_orders('directions', directions, sum(depths))
+        layers = enumerate(with_candidates(given, candidates or scans.LOCAL_SCAN))
         rates = iter(drop_path_rates(self.drop_path_rate, sum(depths)))
 
         def block(dim: int) -> VSSBlock:
-            layer, orders = next(layers)
-            op = LocalSS2D(dim, d_state, ssm_ratio, dt_rank, orders)
+            layer, (orders, choosing) = next(layers)
+            op = LocalSS2D(dim, d_state, ssm_ratio, dt_rank, orders, choosing)
             op.order_field = f'directions[{layer}]'
             return VSSBlock(dim, op, next(rates))
 

@@ -33,6 +33,7 @@ from ._mamba_stream import (
     with_class_token,
 )
 from ._registry import Family, Variant
+from ._search import Choice, Searched, relate_candidates, with_candidates
 from ._single_stride import Grid, grid_size, square_grid
 from ._timm import register
 
@@ -51,14 +52,13 @@ class BiMamba(Directions):
 
     Args:
         dim: channels C; d_inner is `expand` times as many.
-        scan_orders: of the two branches.
+        scan_orders: of the branches, two where they are not `choosing`.
         class_token: the sequence has a class token in its middle (only looked at with other scan orders).
         divide_out: halve the sum of the directions.
         layer_scale: start value of a gain on the output's channels, None for none.
+        choosing: the scan orders are candidates, with a logit each (the supernet of a search).
     """
 
-    # the published names of the second branch are not quite regular
-    branch_names = (branch(''), {**branch('_b'), 'A_log': 'A_b_log'})
     order_field = 'scan_orders'  # where a layer's orders were given, for errors
 
     def __init__(
@@ -73,20 +73,26 @@ class BiMamba(Directions):
         dt_rank: int | str,
         divide_out: bool,
         layer_scale: float | None,
+        choosing: bool = False,
     ):
         super().__init__()
         d = int(expand * dim)
         self.divide_out, self.class_token = divide_out, class_token
         self.scan_orders = scan_orders
+        # the published names of the second branch are not quite regular
+        published = [branch(''), {**branch('_b'), 'A_log': 'A_b_log'}]
+        self.branch_names = [*published, *(branch(f'_{k}') for k in range(2, len(scan_orders)))][: len(scan_orders)]
         self.in_proj = nn.Linear(dim, 2 * d, bias=False)
         self.make_branches(d, d_state, d_conv, resolve_dt_rank(dt_rank, dim))
         self.out_proj = nn.Linear(d, dim, bias=False)
+        self.multi_scan = Choice(scan_orders) if choosing else None
         self.gamma = nn.Parameter(torch.full((dim,), layer_scale)) if layer_scale is not None else None
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, L, C) -> (B, L, C), the patches in raster order over `grid`."""
         x, z = self.in_proj(x).chunk(2, dim=-1)
-        y = self._both_ways(x) if self.scan_orders == RASTER else self._along_orders(x, grid)
+        in_raster = self.scan_orders == RASTER and self.multi_scan is None
+        y = self._both_ways(x) if in_raster else self._along_orders(x, grid)
         y = y * F.silu(z)
         y = self.out_proj(y / 2 if self.divide_out else y)
         return y if self.gamma is None else y * self.gamma
@@ -100,7 +106,8 @@ class BiMamba(Directions):
         orders = scans.orders(self.scan_orders, *grid, x.device, layer=self)
         if self.class_token:
             orders = with_class_token(orders, class_positions(grid[0] * grid[1], 'middle')[0])
-        return self.scan_along(x, orders).sum(dim=2)
+        y = self.scan_along(x, orders)
+        return y.sum(dim=2) if self.multi_scan is None else self.multi_scan(y)
 
     def extra_repr(self) -> str:
         return f'scan_orders={self.scan_orders}'
@@ -126,7 +133,9 @@ class Vim(StreamBackbone):
         layer_scale: start value of a gain on each block's output, None for none.
         scan_orders: two scan orders of the patches, by name or function (see `mmvssm.scans`), in place of the raster
             sequence both ways, or such a pair (or None) for each block; the first has the forward branch's parameters.
-            They go with a class token in the middle or none.
+            They go with a class token in the middle or none. Or the path of a file that `mmvssm search` wrote.
+        candidates: of the blocks without scan orders: they hold all of these and learn which to keep, the supernet of a
+            search. None searches nothing.
         class_token: 'middle' as released, 'first' (the first release), 'both' (ends of the sequence), or None (pool as
             `global_pool` says).
         keep_class_token: keep it in feature models too, for the sequence that the weights were trained on; by default
@@ -138,6 +147,7 @@ class Vim(StreamBackbone):
         **common: see :class:`StreamBackbone`; older weights want rope and rope_residual.
     """
 
+    searched = Searched('scan_orders', count=2)
     undecayed = ('A_log', 'A_b_log', 'D')
     key_options = {'rope.': "class_token='first', rope=True, rope_residual=True, divide_out=False"}
     # the necks that the published dense models keep inside the backbone
@@ -149,10 +159,11 @@ class Vim(StreamBackbone):
         relate_stream(fields)
         if fields.embed_dim % 2:
             refuse('embed_dim', fields.embed_dim, 'an even width')
-        scans.layer_orders('scan_orders', fields.scan_orders, fields.depth, count=2)
+        relate_candidates(fields, 'scan_orders', fields.depth, count=2)
         kept = kept_class_token(fields.class_token, fields.keep_class_token, fields.features_only)
-        if fields.scan_orders is not None and kept not in (None, 'middle'):
-            raise ValueError(f"scan_orders with class_token={kept!r} is not supported; allowed: None, 'middle'")
+        for name in ('scan_orders', 'candidates'):
+            if getattr(fields, name) is not None and kept not in (None, 'middle'):
+                raise ValueError(f"{name} with class_token={kept!r} is not supported; allowed: None, 'middle'")
 
     def __init__(
         self,
@@ -162,11 +173,12 @@ class Vim(StreamBackbone):
         stride: int | None = None,
         divide_out: bool = True,
         layer_scale: float | None = None,
-        scan_orders: Sequence | None = None,
+        scan_orders: Sequence | str | None = None,
         class_token: str | None = 'middle',
         keep_class_token: bool = False,
         dt_init: str = 'mamba',
         last_feature: str = 'add',
+        candidates: Sequence | None = None,
         features_only: bool = False,
         **common,
     ):
@@ -176,8 +188,9 @@ class Vim(StreamBackbone):
         self.pads_to_stride = features_only
         self.dropped_class = (class_token or 'middle') if features_only and not keep_class_token else None
         self.mixing.update(divide_out=divide_out, layer_scale=layer_scale)
-        layers = scans.layer_orders('scan_orders', scan_orders, depth, count=2)
-        mixers = [BiMamba(embed_dim, orders or RASTER, kept is not None, **self.mixing) for orders in layers]
+        layers = with_candidates(scans.layer_orders('scan_orders', scan_orders, depth, count=2), candidates, RASTER)
+        has_class = kept is not None
+        mixers = [BiMamba(embed_dim, own, has_class, choosing=choosing, **self.mixing) for own, choosing in layers]
         for i, mixer in enumerate(mixers):
             mixer.order_field = f'scan_orders[{i}]'
         final_norm = self.features == 'residual' and last_feature == 'norm'
@@ -195,7 +208,7 @@ class Vim(StreamBackbone):
         for block in self.layers:
             for proj in block.mixer.each('dt_proj'):
                 nn.init.zeros_(proj.bias)
-            block.mixer.init_dt((0, 1) if self.dt_init == 'mamba' else (0,))
+            block.mixer.init_dt(range(len(block.mixer.branch_names)) if self.dt_init == 'mamba' else (0,))
             shrunk_uniform_(block.mixer.out_proj.weight, self.depth)
         for name in ('pos_embed', *self._class_names()):
             if getattr(self, name) is not None:

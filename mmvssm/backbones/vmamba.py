@@ -29,6 +29,7 @@ from ._layers import (
     resolve_dt_rank,
 )
 from ._registry import Family, Variant
+from ._search import Choice, Searched, relate_candidates, with_candidates
 from ._settings import check_image_size, check_inner
 from ._stages import VSSBackbone, VSSBlock, make_downsample, relate_stages, stage_dims
 from ._timm import register
@@ -109,11 +110,12 @@ class SS2D(DirectionalScan):
         drop_rate: float,
         ssm_init: str,
         forward_type: str,
-        scan_orders: tuple[scans.Order, ...] | None = None,
+        scan_orders: tuple[scans.Order, ...] = (),
+        choosing: bool = False,
     ):
         d_inner = int(ssm_ratio * dim)
         rank = resolve_dt_rank(dt_rank, dim)
-        super().__init__(d_inner, d_state, rank, 4, ssm_init)
+        super().__init__(d_inner, d_state, rank, len(scan_orders or scans.CROSS_SCAN), ssm_init)
         options = parse_forward_type(forward_type)
         self.gate, self.gate_act = options['gate'], options['gate_act']
         self.scan_mode = options['scan_mode']
@@ -125,6 +127,7 @@ class SS2D(DirectionalScan):
             else None
         )
         self.act = ACTIVATIONS[act_layer]()
+        self.multi_scan = Choice(self.scan_orders) if choosing else None
         self.out_norm = make_out_norm(options['out_norm'], d_inner)
         self.out_act = nn.GELU() if options['out_act'] else nn.Identity()
         self.out_proj = nn.Linear(d_inner, dim, bias=False)
@@ -145,7 +148,8 @@ class SS2D(DirectionalScan):
     def _cross(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
         orders = scans.orders(self.scan_orders, height, width, x.device, layer=self)
-        return self.scan(x.flatten(1, 2), orders).unflatten(1, (height, width))
+        y = self.scan(x.flatten(1, 2), orders, merge=self.multi_scan is None)
+        return (y if self.multi_scan is None else self.multi_scan(y)).unflatten(1, (height, width))
 
     def _cascade(self, x: Tensor) -> Tensor:
         """Rows as sequences, then columns; the reversed half is added without un-reversing, as published."""
@@ -214,7 +218,10 @@ class VMamba(VSSBackbone):
         ssm_init: 'v0', 'v1' or 'v2'.
         forward_type: the official grammar, see :func:`parse_forward_type`; 'v0' gated, 'v05_noz' gateless.
         scan_orders: four scan orders, by name or function (see `mmvssm.scans`), in place of the forward_type's, or
-            such a list (or None) for each block; the k-th has the k-th parameters. Not in cascades ('v052dc', 'v32dc').
+            such a list (or None) for each block; the k-th has the k-th parameters. Or the path of a file that
+            `mmvssm search` wrote. Not in cascades ('v052dc', 'v32dc').
+        candidates: of the blocks without scan orders: they hold all of these and learn which to keep, the supernet of a
+            search. None searches nothing.
         mlp_ratio: hidden over outer width of the MLP, 0 for none.
         gmlp: a gated MLP.
         patch_size, stem_version: 'v1' one patch convolution (any power of 2 up to 32), 'v2' two overlapping ones of
@@ -226,6 +233,7 @@ class VMamba(VSSBackbone):
         **common: see :class:`HierarchicalBackbone`; `out_norms` adds the official LayerNorms.
     """
 
+    searched = Searched('scan_orders', count=4)
     settings = dict(d_conv=Either(OneOf(-1, 0), Int(1, odd=True)))  # an even one would shrink the map
 
     @classmethod
@@ -243,6 +251,9 @@ class VMamba(VSSBackbone):
         if fields.mlp_ratio:
             check_inner(fields, 'mlp_ratio', min(dims))
         mode = parse_forward_type(fields.forward_type)['scan_mode']
+        relate_candidates(fields, 'scan_orders', sum(fields.depths), count=4)
+        if fields.candidates is not None and mode == 'cascade':
+            refuse('candidates', fields.candidates, f'None beside forward_type={fields.forward_type!r}')
         for i, orders in enumerate(scans.layer_orders('scan_orders', fields.scan_orders, sum(fields.depths), count=4)):
             if orders is not None and mode == 'cascade':
                 problem = f'forward_type={fields.forward_type!r} scans rows, then columns; allowed: None'
@@ -261,7 +272,7 @@ class VMamba(VSSBackbone):
         ssm_drop_rate: float = 0.0,
         ssm_init: str = 'v0',
         forward_type: str = 'v05_noz',
-        scan_orders: Sequence | None = None,
+        scan_orders: Sequence | str | None = None,
         mlp_ratio: float = 4.0,
         mlp_act_layer: str = 'gelu',
         mlp_drop_rate: float = 0.0,
@@ -272,15 +283,17 @@ class VMamba(VSSBackbone):
         patch_norm: bool = True,
         pos_embed: bool = False,
         img_size: int | Sequence[int] = 224,
+        candidates: Sequence | None = None,
         **common,
     ):
         super().__init__(**common)
         dims = stage_dims(dims, len(depths))
         rates = iter(drop_path_rates(self.drop_path_rate, sum(depths)))
-        orders = enumerate(scans.layer_orders('scan_orders', scan_orders, sum(depths), count=4))
+        given = scans.layer_orders('scan_orders', scan_orders, sum(depths), count=4)
+        orders = enumerate(with_candidates(given, candidates))
 
         def block(dim: int) -> VSSBlock:
-            layer, own_orders = next(orders)
+            layer, (own_orders, choosing) = next(orders)
             op = SS2D(
                 dim,
                 d_state,
@@ -293,6 +306,7 @@ class VMamba(VSSBackbone):
                 ssm_init,
                 forward_type,
                 own_orders,
+                choosing,
             )
             op.order_field = f'scan_orders[{layer}]'
             mlp_cls = GatedMlp if gmlp else Mlp

@@ -19,6 +19,7 @@ COMMANDS = {
     'draw': 'scan paths, receptive fields, features, curves and training samples as pictures',
     'profile': 'parameters, FLOPs, memory and speed, beside other models',
     'export': 'write ONNX or PyTorch export files, checked',
+    'search': 'find the scan directions that suit a task',
     'config': 'list the configs, print, save or compare them',
     'data': 'check, split or convert a data set',
     'tool': "run one of mmdet's or mmseg's own tools",

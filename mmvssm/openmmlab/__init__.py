@@ -7,11 +7,20 @@ from mmvssm.openmmlab import compat
 
 compat.install()  # before anything imports mmcv.ops
 
-from mmvssm.openmmlab import config_files, hooks, loading, necks, optim, processes, unattended  # noqa: E402
+from mmvssm.openmmlab import (  # noqa: E402
+    config_files,
+    hooks,
+    loading,
+    necks,
+    optim,
+    processes,
+    sampling,
+    unattended,
+)
 
 hooks.strict_load.install()
 unattended.install()
 processes.install()
 config_files.install()
 
-__all__ = ['compat', 'config_files', 'hooks', 'loading', 'necks', 'optim', 'processes', 'unattended']
+__all__ = ['compat', 'config_files', 'hooks', 'loading', 'necks', 'optim', 'processes', 'sampling', 'unattended']

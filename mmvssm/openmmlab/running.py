@@ -1,6 +1,7 @@
 """Runs of mmengine's Runner: the config that a command leads to, and the runner of it."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
@@ -30,6 +31,7 @@ def load_config(
     launcher: str = 'none',
     val_fraction: float | None = None,
     unreadable: str = 'stop',
+    prepare: Callable[[Config], None] | None = None,
 ) -> Config:
     """A config as a command changes it, its data sets looked at.
 
@@ -43,6 +45,7 @@ def load_config(
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         val_fraction: of the images of `data_set`, which has no split, to hold out; a seeded choice.
         unreadable: 'stop' at images that cannot be read, or 'skip' them.
+        prepare: changes the config before it is looked at.
 
     Raises:
         UsageError, DataError: a missing config or data set, a setting that cannot be.
@@ -59,6 +62,8 @@ def load_config(
     config_files.override(cfg, options or {})
     if work_dir is not None:
         cfg.work_dir = work_dir
+    if prepare is not None:
+        prepare(cfg)
     if amp:
         device.use_amp(cfg)
     for change in device.fit_device(cfg):

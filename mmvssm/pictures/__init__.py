@@ -8,6 +8,7 @@ from .predictions import paint_classes, paint_found
 
 if TYPE_CHECKING:
     from .curves import draw_curves, read_run
+    from .directions import draw_choices, draw_paths
     from .erf import draw_receptive_fields, receptive_field
     from .features import draw_directions, draw_features, draw_response, response, scan_outputs
     from .figure import save
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 
 # what needs matplotlib, which a plain installation lacks
 _FIGURES = {
+    'draw_choices': 'directions',
     'draw_curves': 'curves',
     'draw_directions': 'features',
     'draw_features': 'features',
     'draw_layers': 'scan_paths',
     'draw_orders': 'scan_paths',
+    'draw_paths': 'directions',
     'draw_receptive_fields': 'erf',
     'draw_response': 'features',
     'read_run': 'curves',
@@ -33,11 +36,13 @@ __all__ = [
     'Colours',
     'Instances',
     'beside',
+    'draw_choices',
     'draw_curves',
     'draw_directions',
     'draw_features',
     'draw_layers',
     'draw_orders',
+    'draw_paths',
     'draw_receptive_fields',
     'draw_response',
     'paint_classes',

@@ -48,7 +48,7 @@ def draw_orders(
         image: (H, W, 3) to draw on, else white.
         columns: paths in a row.
     """
-    return _draw({_name(order): order for order in orders}, grid, image, columns, '')
+    return draw_named({_name(order): order for order in orders}, grid, image=image, columns=columns)
 
 
 def draw_layers(
@@ -76,7 +76,8 @@ def draw_layers(
     if wrong := [first for first, _ in rows if not 0 <= first < len(found)]:
         raise UsageError(f'there is no layer {wrong[0]}; allowed: 0 to {len(found) - 1}')
     paths = {f'{_label(first, last)}: {_name(order)}': order for first, last in rows for order in found[first][1]}
-    return _draw(paths, grid, image, max(len(found[first][1]) for first, _ in rows), type(model).__name__)
+    columns = max(len(found[first][1]) for first, _ in rows)
+    return draw_named(paths, grid, image=image, columns=columns, title=type(model).__name__)
 
 
 def _runs(orders: list[tuple]) -> list[tuple[int, int]]:
@@ -98,9 +99,15 @@ def _name(order: scans.Order) -> str:
     return order if isinstance(order, str) else getattr(order, '__name__', 'a function')
 
 
-def _draw(
-    orders: Mapping[str, scans.Order], grid: tuple[int, int], image: np.ndarray | None, columns: int, title: str
+def draw_named(
+    orders: Mapping[str, scans.Order],
+    grid: tuple[int, int],
+    *,
+    image: np.ndarray | None = None,
+    columns: int = 4,
+    title: str = '',
 ) -> Figure:
+    """A path for each entry, under its name; see :func:`draw_orders`."""
     height, width = grid
     figure, axes = panels(len(orders), columns, size=(2.2, 2.2 * height / width + 0.2), title=title)
     for axis, (name, order) in zip(axes, orders.items()):

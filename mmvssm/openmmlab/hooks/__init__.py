@@ -8,6 +8,7 @@ from . import (  # noqa: F401
     contact_sheet,
     exact_resume,
     nan_watch,
+    search,
     start_line,
     stop_signal,
     strict_load,

@@ -1,0 +1,140 @@
+"""A run that searches scan directions: anneals, alternates, reports what the layers would keep, stops in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop
+
+from mmvssm import search
+from mmvssm.backbones import Choice
+from mmvssm.openmmlab import searching
+from mmvssm.settings import Each, Flag, Int, Number, OrNone, Text, checked
+
+STATE = 'direction_search'  # of a checkpoint
+
+
+@HOOKS.register_module()
+class DirectionSearchHook(Hook):
+    """Watches a supernet's choices of scan directions, and writes them at the end.
+
+    At every validation, or at the end of every epoch where there is none, the log has each layer's choice and entropy
+    (1: undecided, 0: decided), and the scalars have every probability. In the end the work folder has
+    `directions.json`, `searched.py` and two pictures.
+
+    Args:
+        k: how many orders a layer keeps.
+        forced: orders that every layer keeps, None for no such.
+        temperature: of the softmax at the start and at the end of the run; falls geometrically between.
+        alternating: train the logits in every other iteration and the weights in those between (DARTS, first order,
+            arXiv 1806.09055), on halves of the data that `AlternatingSampler` keeps apart.
+        patience: stop once the choices have not changed for so many reports; None for never.
+        base: the config whose model was made a supernet; None writes no `searched.py`.
+        data: the data set, to be written down.
+    """
+
+    priority = 'LOWEST'
+
+    @checked(
+        k=Int(1),
+        forced=OrNone(Each(Text())),
+        temperature=Each(Number(0, above=True), 2),
+        alternating=Flag(),
+        patience=OrNone(Int(1)),
+        base=OrNone(Text()),
+        data=OrNone(Text()),
+    )
+    def __init__(
+        self,
+        k: int = 4,
+        forced: Sequence[str] | None = None,
+        temperature: tuple[float, float] = (1.0, 1.0),
+        alternating: bool = False,
+        patience: int | None = None,
+        base: str | None = None,
+        data: str | None = None,
+    ):
+        self.k, self.forced, self.temperature = k, tuple(forced or ()), tuple(temperature)
+        self.alternating, self.patience, self.base, self.data = alternating, patience, base, data
+        self._last: list[list[str]] = []
+        self._unchanged = 0
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint[STATE] = dict(last=self._last, unchanged=self._unchanged)
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        state = checkpoint.pop(STATE, None)
+        if state is not None and getattr(runner, '_resume', False):
+            self._last, self._unchanged = state['last'], state['unchanged']
+
+    def before_train(self, runner) -> None:
+        self._layers = [module for module in runner.model.modules() if isinstance(module, Choice)]
+        for layer in search.choices_of(runner.model):
+            search.choose(layer, self.k, self.forced)  # says what is wrong before anything is trained
+        if self.alternating:
+            optimizer = runner.optim_wrapper.optimizer
+            logits = {id(layer.weights) for layer in self._layers}
+            optimizer.register_step_pre_hook(lambda own, *_: _keep_still(own, logits, _trains_logits(runner)))
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
+        start, end = self.temperature
+        for layer in self._layers:
+            layer.temperature = start * (end / start) ** (runner.iter / max(runner.max_iters - 1, 1))
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        self._report(runner)
+
+    def after_train_epoch(self, runner) -> None:
+        if runner.val_loop is None and isinstance(runner.train_loop, EpochBasedTrainLoop):
+            self._report(runner)
+
+    def after_train(self, runner) -> None:
+        if not is_main_process():
+            return
+        layers = search.choices_of(runner.model)
+        about = dict(model=_model_name(runner), data=self.data, iteration=runner.iter, base=self.base)
+        found = search.found(layers, self.k, self.forced, **about)
+        for line in searching.write(found, runner.work_dir, self.base):
+            runner.logger.info(line)
+
+    def _report(self, runner) -> None:
+        layers = search.choices_of(runner.model)
+        chosen = [list(search.choose(layer, self.k, self.forced)) for layer in layers]
+        self._unchanged = self._unchanged + 1 if chosen == self._last else 0
+        self._last = chosen
+        runner.logger.info('\n'.join(searching.table(layers, chosen)))
+        scalars = {
+            f'search/layer_{i}/{name}': p
+            for i, layer in enumerate(layers)
+            for name, p in zip(layer.candidates, layer.probabilities)
+        }
+        entropy = sum(layer.entropy for layer in layers) / max(len(layers), 1)
+        runner.visualizer.add_scalars({'search/entropy': entropy, **scalars}, step=runner.iter)
+        if self.patience is not None and self._unchanged >= self.patience:
+            runner.train_loop.stop_training = True
+            runner.logger.info(f'the choice has not changed for {self._unchanged} reports: the search ends here')
+
+
+def _model_name(runner) -> str:
+    model = getattr(runner.model, 'module', runner.model)
+    backbone = getattr(model, 'backbone', model)
+    return getattr(backbone, 'variant', '') or type(backbone).__name__
+
+
+def _trains_logits(runner) -> bool:
+    """Whether this iteration's update is the logits': every other one, gathered gradients counted as one."""
+    gathered = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+    return runner.iter // gathered % 2 == 1
+
+
+def _keep_still(optimizer: torch.optim.Optimizer, logits: set[int], train_logits: bool) -> None:
+    """Take the gradients of what is not trained now: an optimizer leaves parameters without one as they are."""
+    for group in optimizer.param_groups:
+        for parameter in group['params']:
+            if (id(parameter) in logits) != train_logits:
+                parameter.grad = None
