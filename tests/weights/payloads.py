@@ -4,6 +4,10 @@ Each payload is an expression: opcodes that leave one value on the pickle's stac
 makes the file that CANARY names in the environment. `python -m tests.weights.payloads FOLDER` writes all files.
 """
 
+import collections
+import datetime
+import decimal
+import fractions
 import io
 import marshal
 import os
@@ -11,10 +15,13 @@ import pickle
 import struct
 import sys
 import tarfile
+import types
+import uuid
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
+import torch
 
 from . import files
 
@@ -315,8 +322,51 @@ def held(expression: bytes) -> dict[str, bytes]:
     return {f'{place}_{kind}.pth': hold(pickles[place]) for kind, hold in HOLDERS.items() for place in pickles}
 
 
+def laughs(levels, times):
+    """A list that holds another so many times, which holds a third ...: who prints it does not end."""
+    value = ['lol']
+    for _ in range(levels):
+        value = [value] * times
+    return value
+
+
+def notes():
+    """What lies beside the weights in files that people share, and what only looks like an attack."""
+    return {
+        'text': "import os; os.system('rm -rf /'); eval('x')",
+        'keys': {'exec': 1, 'os': 2, 'subprocess': 3, '__reduce__': 4},
+        'numbers': [np.float64(82.5), np.int32(42), np.float32(0.5), np.bool_(True)],
+        'array': np.arange(6.0).reshape(2, 3),
+        'counts': collections.Counter('abca'),
+        'ordered': collections.OrderedDict(a=1),
+        'later': [collections.defaultdict(int, a=1), collections.defaultdict(str), range(3)],
+        'last': collections.deque([1, 2], maxlen=2),
+        'sets': [{1, 2}, frozenset('ab'), slice(1, 2), 1j],
+        'time': [datetime.datetime(2024, 1, 2), datetime.date(2024, 1, 2), datetime.timedelta(days=1)],
+        'zone': [datetime.timezone.utc, datetime.time(12)],
+        'exact': [decimal.Decimal('1.5'), fractions.Fraction(1, 3), uuid.UUID(int=5)],
+        'path': PurePosixPath('/usr/local'),
+        'settings': types.SimpleNamespace(lr=0.1),
+        'log': io.BytesIO(b'text'),
+        'laughs': laughs(10, 10),
+        'type': torch.float16,
+        'size': torch.Size([1, 2]),
+        'device': torch.device('cpu'),
+    }
+
+
+TRAINERS = {make.__name__: make for make in (files.vmamba_training, files.vim_training, files.mmengine_detector)}
+
+
+def write_plain(path: Path, name: str, kind: str) -> Path:
+    """A file that is no attack: of a trainer, or with one of the notes."""
+    if name in TRAINERS:
+        return TRAINERS[name](path, kind)
+    return files.save(path, {'model': files.small_state(), name: notes()[name]}, kind)
+
+
 def write_all(folder: Path) -> None:
-    """Every file, in folders by what it is."""
+    """Every payload, in folders by what it is."""
     for name, expression in EXPRESSIONS.items():
         for kind, data in held(expression).items():
             target = folder / 'expressions' / f'{name.replace(" ", "_").replace(",", "")}.{kind}'
@@ -327,5 +377,13 @@ def write_all(folder: Path) -> None:
         (folder / 'containers' / name).write_bytes(data)
 
 
+def main(folder: Path) -> None:
+    write_all(folder)
+    (folder / 'plain').mkdir(exist_ok=True)
+    for kind in files.FORMATS:
+        for name in (*notes(), *TRAINERS):
+            write_plain(folder / 'plain' / f'{name}.{kind}.pth', name, kind)
+
+
 if __name__ == '__main__':
-    write_all(Path(sys.argv[1]))
+    main(Path(sys.argv[1]))

@@ -1,23 +1,14 @@
 """The payloads of fickling's and picklescan's own tests are refused, nothing of them is run; plain files are read."""
 
-import collections
-import datetime
-import decimal
 import encodings.cp437  # noqa: F401 - which zipfile imports at some names of entries
-import fractions
-import io
 import os
 import pathlib
 import pickle
 import re
 import subprocess
 import sys
-import types
-import uuid
 
-import numpy as np
 import pytest
-import torch
 
 from mmvssm import weights
 from mmvssm.weights.convert import same
@@ -122,55 +113,18 @@ def test_python_itself_sees_nothing_happen(tmp_path, canary):
     assert not canary.exists()
 
 
-def notes():
-    """What lies beside the weights in files that people share, and what only looks like an attack."""
-    return {
-        'text': "import os; os.system('rm -rf /'); eval('x')",
-        'keys': {'exec': 1, 'os': 2, 'subprocess': 3, '__reduce__': 4},
-        'numbers': [np.float64(82.5), np.int32(42), np.float32(0.5), np.bool_(True)],
-        'array': np.arange(6.0).reshape(2, 3),
-        'counts': collections.Counter('abca'),
-        'ordered': collections.OrderedDict(a=1),
-        'later': [collections.defaultdict(int, a=1), collections.defaultdict(str), range(3)],
-        'last': collections.deque([1, 2], maxlen=2),
-        'sets': [{1, 2}, frozenset('ab'), slice(1, 2), 1j],
-        'time': [datetime.datetime(2024, 1, 2), datetime.date(2024, 1, 2), datetime.timedelta(days=1)],
-        'zone': [datetime.timezone.utc, datetime.time(12)],
-        'exact': [decimal.Decimal('1.5'), fractions.Fraction(1, 3), uuid.UUID(int=5)],
-        'path': pathlib.PurePosixPath('/usr/local'),
-        'settings': types.SimpleNamespace(lr=0.1),
-        'log': io.BytesIO(b'text'),
-        'type': torch.float16,
-        'size': torch.Size([1, 2]),
-        'device': torch.device('cpu'),
-    }
-
-
-TRAINERS = [files.vmamba_training, files.vim_training, files.mmengine_detector]
-
-
 @pytest.mark.parametrize('kind', files.FORMATS)
-def test_plain_files_are_read(tmp_path, kind):
-    for make in TRAINERS:
-        weights.read_checkpoint(make(tmp_path / 'x.pth', kind))
-    for name, note in notes().items():
-        files.save(tmp_path / 'x.pth', {'model': files.small_state(), name: note}, kind)
-        found = weights.read_checkpoint(tmp_path / 'x.pth')
-        assert same(found['model'], files.small_state())
+@pytest.mark.parametrize('name', [*payloads.notes(), *payloads.TRAINERS])
+def test_a_plain_file_is_read(tmp_path, kind, name):
+    found = weights.read_checkpoint(payloads.write_plain(tmp_path / 'x.pth', name, kind))
+    assert same(found.get('model', files.small_state()), files.small_state())
 
 
-def laughs(levels, times):
-    """A list that holds another so many times, which holds a third ...: who prints it does not end."""
-    value = ['lol']
-    for _ in range(levels):
-        value = [value] * times
-    return value
-
-
-@pytest.mark.parametrize('kind', files.FORMATS)
-def test_a_billion_laughs_are_a_few_lists(tmp_path, kind):
-    found = weights.read_checkpoint(files.save(tmp_path / 'x.pth', {'w': torch.ones(1), 'note': laughs(10, 10)}, kind))
-    assert len(found['note']) == 10
+@pytest.mark.parametrize('again', [b'2' * 9, b'q\x00' + b'h\x00' * 9], ids=['dup', 'memo'])
+def test_a_billion_laughs_are_a_few_lists(tmp_path, again):
+    expression = b'(' * 9 + payloads.text('lol') + (again + b'l') * 9
+    found = weights.read_checkpoint(files.raw_zip(tmp_path / 'x.pth', payloads.whole(payloads.in_a_state(expression))))
+    assert len(found['model']) == len(found['model'][0]) == 10
 
 
 @pytest.mark.parametrize('name', ['collections.abc.Iterable', 'yacs.config.CfgNode', 'torch.nn.modules.linear.Linear'])
