@@ -424,9 +424,7 @@ class _Unpickler(pickle._Unpickler):
             target.__setstate__(state)
         elif isinstance(target, OrderedDict) and isinstance(state, dict) and '_metadata' in state:
             target.__dict__['_metadata'] = state['_metadata']
-        elif isinstance(target, _Function) or callable(
-            target
-        ):  # pickle would set attributes of a module, a class or a function
+        elif isinstance(target, _Function) or callable(target):  # pickle would set attributes of it
             raise UnsafePickleError(f'asks to change {quoted(getattr(target, "name", "a class or function"))}')
 
     def load_reduce(self) -> None:
