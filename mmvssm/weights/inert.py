@@ -12,6 +12,7 @@ import os
 import pickle
 import re
 import struct
+import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -50,14 +51,29 @@ DTYPES = {
 MOST_CLASSES = 10_000  # that a file may name: each costs a thousand times the bytes of its name
 MOST_DIMENSIONS = 64
 
-# Modules whose mere mention is refused: nothing in them can describe a configuration.
-_DANGEROUS = """
-    builtins os posix nt sys subprocess commands shutil socket ctypes importlib runpy pty code codeop pickle _pickle
-    marshal multiprocessing threading asyncio webbrowser urllib requests tempfile signal gc inspect types operator
-    pip site pdb timeit cProfile profile platform
+# Of the standard library, these modules hold classes that a configuration may be made of; of MORE_PLAIN, these names.
+_PLAIN = """
+    argparse array calendar collections configparser copy copyreg dataclasses datetime decimal enum fractions functools
+    ipaddress math numbers optparse pathlib random re statistics string time typing uuid zoneinfo
 """
-DANGEROUS = frozenset(_DANGEROUS.split())
-HARMLESS_BUILTINS = frozenset(('int', 'float', 'str', 'bool', 'bytes', 'list', 'tuple', 'dict', 'object', 'type'))
+PLAIN = frozenset(_PLAIN.split())
+# torch.save writes int, str and range under their names in Python 2: long, unicode and xrange
+_PLAIN_BUILTINS = 'int long float str unicode bool bytes list tuple dict object type range xrange'
+MORE_PLAIN = {
+    'builtins': frozenset(_PLAIN_BUILTINS.split()),
+    'types': frozenset(('SimpleNamespace',)),
+    '_io': frozenset(('BytesIO', 'StringIO')),
+}
+# As able to run code, to open files or to reach a network: what other versions of Python had or have in their
+# libraries (what is refused does not depend on the one that reads), and packages that files are known to misuse.
+_OTHERS = """
+    __builtins__ _pyrepl _interpreters _aix_support _osx_support asynchat asyncore cPickle cgi cgitb commands crypt
+    distutils httplib imp lib2to3 nntplib pipes popen2 smtpd spwd telnetlib thread urllib2 xmlrpclib
+    aiohttp cloudpickle dill fabric httpx paramiko pexpect pip pkg_resources requests setuptools urllib3 websocket
+    fickling model_unpickler modelaudit modelscan picklescan saferpickle
+"""
+# Modules whose mere mention is refused: nothing in them can describe a configuration.
+DANGEROUS = (sys.stdlib_module_names | frozenset(_OTHERS.split())) - PLAIN
 
 
 class Inert:
@@ -307,8 +323,12 @@ INERT_CALLS = frozenset(
         'numpy.random._pickle.__bit_generator_ctor',
         'datetime.datetime',
         'datetime.date',
+        'datetime.time',
         'datetime.timedelta',
+        'datetime.timezone',
         'functools.partial',
+        'builtins.range',
+        'builtins.xrange',
     )
 )
 
@@ -317,7 +337,7 @@ def resolve(module: str, name: str) -> Any:
     """What a global `module.name` of the file becomes; the object itself only where the list above says so.
 
     Raises:
-        UnsafePickleError: a module that can only serve to run code.
+        UnsafePickleError: a module of which no checkpoint needs anything, as most of the standard library.
     """
     module = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}.get(module, module)
     full = f'{module}.{name}'[:120]
@@ -328,7 +348,7 @@ def resolve(module: str, name: str) -> Any:
     if module == 'torch' and isinstance(vars(torch).get(name), torch.dtype):
         return vars(torch)[name]
     root = module.split('.')[0]
-    if root in DANGEROUS and not (root == 'builtins' and name in HARMLESS_BUILTINS):
+    if root in DANGEROUS and name not in MORE_PLAIN.get(module, ()):
         raise UnsafePickleError(f'asks for {quoted(full)}')
     leaf = name.rsplit('.', 1)[-1]
     if full in INERT_CALLS or leaf.lstrip('_')[:1].isupper():
@@ -404,6 +424,8 @@ class _Unpickler(pickle._Unpickler):
             target.__setstate__(state)
         elif isinstance(target, OrderedDict) and isinstance(state, dict) and '_metadata' in state:
             target.__dict__['_metadata'] = state['_metadata']
+        elif isinstance(target, _Function) or callable(target):  # pickle would set attributes of it
+            raise UnsafePickleError(f'asks to change {quoted(getattr(target, "name", "a class or function"))}')
 
     def load_reduce(self) -> None:
         self.left -= sum(len(arg) for arg in self.stack[-1] if isinstance(arg, (str, bytes, list, tuple, dict, set)))
@@ -473,6 +495,12 @@ def _fill(data: Tensor, file: BinaryIO) -> Tensor:
     return data
 
 
+def _end(file: BinaryIO) -> None:
+    """What follows the end of a checkpoint is nothing that torch wrote: another pickle, or another file."""
+    if file.read(1):
+        raise DamagedFileError('something follows its end')
+
+
 class _Storages(dict[str, Tensor]):
     """Key -> room for the bytes of a storage: once for each, and altogether no more than the file has."""
 
@@ -515,7 +543,10 @@ def _load_zip(file: BinaryIO, size: int) -> Any:
 
         # the pickle is read first: zipfile seeks the file that the storages are read from
         pickled = archive.read(main)
-        return _Unpickler(_Bounded(io.BytesIO(pickled), len(pickled)), load_storage).load()
+        stream = io.BytesIO(pickled)
+        content = _Unpickler(_Bounded(stream, len(pickled)), load_storage).load()
+        _end(stream)
+        return content
 
 
 def _load_legacy(file: BinaryIO, size: int) -> Any:
@@ -548,6 +579,7 @@ def _load_legacy(file: BinaryIO, size: int) -> Any:
         if count < 0 or (count and nbytes % count) or bool(count) != bool(nbytes):
             raise DamagedFileError(f'the data of tensor {quoted(key)} are missing or short')
         _fill(storages[key], file)
+    _end(file)
     return result
 
 

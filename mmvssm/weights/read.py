@@ -39,6 +39,10 @@ OTHER_FILES = [
 ]
 
 
+# what is a pickle by its name: a torch archive holds one, data.pkl
+PICKLES = ('.pkl', '.pickle', '.joblib', '.bin', '.pt', '.pth', '.ckpt')
+
+
 def sniff(path: Path) -> str:
     """The format of a file by its content: 'zip', 'legacy' (torch's older stream) or 'safetensors'.
 
@@ -75,17 +79,14 @@ def sniff(path: Path) -> str:
 
 
 def check_entries(archive: zipfile.ZipFile, path: Path) -> None:
-    """Every name stands in a torch archive once, and no entry lies within another: the file is as long as all of them.
+    """Every name stands in a torch archive once, one is a pickle's, no entry lies within another: they fit in the file.
 
     Raises:
         DamagedFileError: it was made so that readers differ, or grow on it.
     """
     names = Counter(archive.namelist())
     double = next((name for name, count in names.items() if count > 1), None)
-    if (
-        double is not None
-        or sum(name.endswith(('/data.pkl', '\\data.pkl')) or name == 'data.pkl' for name in names) > 1
-    ):
+    if double is not None or sum(name.lower().endswith(PICKLES) for name in names) > 1:
         what = 'two pickles' if double is None else f'{quoted(double)} twice'
         raise DamagedFileError(f'{place(path)} is damaged: it holds {what}.\nDelete it and download it again.')
     if sum(info.file_size for info in archive.infolist()) > os.path.getsize(path):

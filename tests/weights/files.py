@@ -4,7 +4,6 @@ import argparse
 import collections
 import io
 import pickle
-import struct
 import sys
 import types
 
@@ -144,5 +143,5 @@ def raw_legacy(path, payload: bytes):
         pickle.dump(value, stream, protocol=2)
     stream.write(payload)
     pickle.dump([], stream, protocol=2)
-    path.write_bytes(stream.getvalue() + struct.pack('<q', 0))
+    path.write_bytes(stream.getvalue())
     return path
