@@ -27,7 +27,14 @@ class AlternatingSampler(Sampler):
         round_up: taken since mmengine's samplers have it; passes are always whole.
     """
 
-    @checked(dataset=Anything(), batch_size=Int(1), gathered=Int(1), shuffle=Flag(), seed=OrNone(Int(0)), round_up=Flag())
+    @checked(
+        dataset=Anything(),
+        batch_size=Int(1),
+        gathered=Int(1),
+        shuffle=Flag(),
+        seed=OrNone(Int(0)),
+        round_up=Flag(),
+    )
     def __init__(
         self,
         dataset: Sized,

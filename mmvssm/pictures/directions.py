@@ -2,7 +2,6 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from mmvssm.directions import Directions, LayerDirections
 
@@ -13,27 +12,32 @@ MAP = 'Blues'
 
 
 def draw_choices(found: Directions, title: str = '') -> Figure:
-    """A heat map of layers and candidates, darker with the candidate's share; those that are kept are framed.
+    """A heat map of layers and candidates, darker with the candidate's share; those that are kept have a dot.
 
-    Where all shares of a layer are 0 or alike, as in a published list, the frames alone tell.
+    Of published lists, whose shares are not known (:func:`from_lists`), the dots tell all.
     """
     names = list(dict.fromkeys(name for layer in found.layers for name in layer.candidates))
     shares = np.full((len(names), len(found.layers)), np.nan)
     for column, layer in enumerate(found.layers):
         for name, share in zip(layer.candidates, layer.probabilities):
             shares[names.index(name), column] = share
-    figure = Figure(figsize=(1.6 + 0.32 * len(found.layers), 1.0 + 0.32 * len(names)), layout='constrained', dpi=DPI)
+    size = 2.2 + 0.32 * len(found.layers), 1.2 + 0.32 * len(names)
+    figure = Figure(figsize=(max(size[0], 4.5), size[1]), layout='constrained', dpi=DPI)
     axis = figure.add_subplot()
-    shown = axis.imshow(shares, cmap=MAP, vmin=0, vmax=max(np.nanmax(shares), 1e-3), aspect='equal')
+    top = max(2 / len(names), np.nanmax(shares))  # where nothing is decided all are half as dark
+    shown = axis.imshow(shares, cmap=MAP, vmin=0, vmax=top, aspect='equal')
     for column, layer in enumerate(found.layers):
-        for name in layer.chosen:
-            corner = column - 0.5, names.index(name) - 0.5
-            axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor='#c1440e', linewidth=1.6))
+        rows = [names.index(name) for name in layer.chosen]
+        axis.plot([column] * len(rows), rows, 'o', color='#e4572e', markersize=5)
+    axis.set_xticks(np.arange(len(found.layers) + 1) - 0.5, minor=True)
+    axis.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axis.grid(which='minor', color='white', linewidth=1)
+    axis.tick_params(which='minor', length=0)
     axis.set_xticks(range(len(found.layers)), [str(i) for i in range(len(found.layers))], fontsize=7)
     axis.set_yticks(range(len(names)), [name.rpartition('.')[2] for name in names], fontsize=8)
     axis.set_xlabel('layer', fontsize=8)
     axis.set_title(title or _title(found), fontsize=9)
-    colour_bar(figure, shown, [axis], 'share (framed: kept)')
+    colour_bar(figure, shown, [axis], 'share (dot: kept)')
     return figure
 
 

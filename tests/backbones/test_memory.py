@@ -19,12 +19,10 @@ for size in sizes:
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 print(peaks[49], peaks[-1])
 """
-SLOW = [
-    pytest.param(name, marks=pytest.mark.slow) for name in ('test_vmamba', 'test_localvim', 'test_vil', 'test_heracles')
-]
 
 
-@pytest.mark.parametrize('name', ['test_localvmamba', *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['test_vmamba', 'test_localvmamba', 'test_localvim', 'test_vil', 'test_heracles'])
 def test_two_hundred_sizes(name):
     run = subprocess.run([sys.executable, '-c', RUN, name], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr

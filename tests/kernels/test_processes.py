@@ -33,7 +33,10 @@ class Scans(Dataset):
         return scanned(index)
 
 
-@pytest.mark.parametrize('context', ['fork', 'spawn', 'forkserver'])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ('spawn', 'forkserver')]
+
+
+@pytest.mark.parametrize('context', ['fork', *SLOW])
 def test_workers_of_a_loader(context):
     scanned(0)  # a forked worker inherits a pool whose threads are not there
     loader = DataLoader(Scans(), batch_size=3, num_workers=2, multiprocessing_context=context)
@@ -76,11 +79,11 @@ def test_two_processes_that_fill_an_empty_cache_at_once(tmp_path):
 @pytest.mark.parametrize(
     'variables',
     [
-        {'NUMBA_NUM_THREADS': '1'},
+        pytest.param({'NUMBA_NUM_THREADS': '1'}, marks=pytest.mark.slow),
         {'NUMBA_NUM_THREADS': '64'},
-        {'OMP_NUM_THREADS': '64'},
+        pytest.param({'OMP_NUM_THREADS': '64'}, marks=pytest.mark.slow),
         {'OMP_NUM_THREADS': 'many'},
-        {'OMP_NUM_THREADS': '0', 'MKL_NUM_THREADS': '-1'},
+        pytest.param({'OMP_NUM_THREADS': '0', 'MKL_NUM_THREADS': '-1'}, marks=pytest.mark.slow),
     ],
     ids=lambda variables: ' '.join(f'{name}={value}' for name, value in variables.items()),
 )

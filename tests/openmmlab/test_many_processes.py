@@ -51,7 +51,10 @@ def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:
 # --- gradients of several iterations ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('images', [40, 42, 43])  # the last batch of an epoch holds 4, 2 and 3
+SLOW = [pytest.param(images, marks=pytest.mark.slow) for images in (40, 42)]
+
+
+@pytest.mark.parametrize('images', [43, *SLOW])  # the last batch of an epoch holds 4, 2 and 3
 def test_four_accumulated_iterations_are_a_batch_four_times_as_large(images, tmp_path):
     shared = ('--images', images, '--epochs', 1, '--constant')
     run(tmp_path / 'large', '--batch-size', 4, *shared)
@@ -126,7 +129,11 @@ def test_a_sharded_run_is_the_run_of_one_process_and_its_checkpoint_loads_in_one
     model.load_state_dict(fitting_state(model, read_checkpoint(newest(tmp_path)))[0])
 
 
-@pytest.mark.parametrize('more', [(), ('--accumulate', 4)], ids=['each iteration', 'four gathered'])
+@pytest.mark.parametrize(
+    'more',
+    [pytest.param((), marks=pytest.mark.slow), ('--accumulate', 4)],
+    ids=['each iteration', 'four gathered'],
+)
 def test_a_sharded_run_stopped_and_resumed_is_the_undisturbed_one(more, tmp_path):
     arguments = '--fsdp', '--batch-size', 2, '--noise', *more
     assert codes(two(tmp_path / 'whole', *arguments)) == [0, 0]

@@ -80,7 +80,11 @@ UNDISTURBED = {
 }
 
 
-@pytest.mark.parametrize('how', UNDISTURBED)
+IN_EVERY_RUN = ('by iterations', 'two workers')
+CASES = [how if how in IN_EVERY_RUN else pytest.param(how, marks=pytest.mark.slow) for how in UNDISTURBED]
+
+
+@pytest.mark.parametrize('how', CASES)
 def test_killed_stopped_and_resumed_with_noise_is_the_undisturbed_run_to_the_last_bit(how, tmp_path):
     arguments = ('--noise', *UNDISTURBED[how])
     ended, whole = tmp_path / 'ended', tmp_path / 'whole'

@@ -85,6 +85,7 @@ def test_get_flops(folder):
     assert 'Input shape: (128, 128)' in ran(folder, 'get_flops', 'config.py')
 
 
+@pytest.mark.slow
 def test_a_config_by_name(tmp_path):
     assert "type='mmvssm.VMamba'" in ran(tmp_path, 'print_config', 'upernet_vmamba_t')
 

@@ -16,8 +16,15 @@ def validations(folder: Path) -> list[int]:
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
-@pytest.mark.parametrize('loop', LOOPS)
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ('number', 'loop'),
+    [
+        (signal.SIGTERM, 'iter'),
+        (signal.SIGKILL, 'epoch'),
+        pytest.param(signal.SIGTERM, 'epoch', marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, 'iter', marks=pytest.mark.slow),
+    ],
+)
 def test_one_that_was_cut_short_is_repeated(number, loop, tmp_path):
     arguments = (tmp_path, '--noise', '--loop', loop, '--save-every', 2)
     code = STOPPED if number == signal.SIGTERM else -number
