@@ -29,9 +29,10 @@ from mmvssm.openmmlab.hooks.stop_signal import SIGNALS
 class Model(BaseModel):
     """Predicts an image's mean from the last map."""
 
-    def __init__(self, noise: bool):
+    def __init__(self, noise: bool, search: bool = False):
         super().__init__()
         backbone = dict(type='mmvssm.LocalVMamba', arch='test_localvmamba', drop_path_rate=0.3 if noise else 0.0)
+        backbone.update(dict(directions=None) if search else {})
         self.backbone = MODELS.build(backbone)
         self.drop = torch.nn.Dropout(0.5 if noise else 0.0)
         self.head = torch.nn.Linear(self.backbone.feature_info.channels()[-1], 1)
@@ -128,6 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--sleep', type=float, default=0.0, help='seconds at the end of each iteration')
     parser.add_argument('--launcher', default='none')
     parser.add_argument('--fsdp', action='store_true', help='sharded parameters')
+    parser.add_argument('--search', action='store_true', help='for scan directions')
     parser.add_argument('--noise', action='store_true')
     parser.add_argument('--workers', type=int, default=0)
     parser.add_argument('--loop', default='epoch', choices=LOOPS)
@@ -147,10 +149,13 @@ def main(arguments: list[str] | None = None) -> None:
     schedule = dict(type='ConstantLR', factor=1) if args.constant else dict(type='CosineAnnealingLR', T_max=20)
     checkpoint = dict(interval=args.save_every or 1, by_epoch=args.save_every is None, max_keep_ckpts=2)
     stopping = [] if args.patience is None else [EarlyStoppingHook('score', 'greater', patience=args.patience)]
+    if args.search:
+        stopping.append(dict(type='mmvssm.DirectionSearchHook', alternating=True, temperature=[1.0, 0.1]))
+        sampler = dict(type='AlternatingSampler', batch_size=args.batch_size, gathered=args.accumulate)
     validated = dict(val_dataloader=loader(args, dict(type='DefaultSampler', shuffle=False)), val_cfg=dict())
     sharded = dict(strategy=Config.fromfile(configs.FOLDER / '_base_/fsdp.py')['strategy']) if args.fsdp else {}
     runner = (FlexibleRunner if args.fsdp else Runner)(
-        Model(args.noise),
+        Model(args.noise, args.search),
         work_dir=str(args.folder),
         train_dataloader=loader(args, sampler),
         train_cfg=dict(cfg),
