@@ -39,7 +39,11 @@ def prepared(name: str, **options) -> Config:
 def test_the_model_becomes_a_supernet_from_scratch(name, field, k):
     cfg = prepared(name, candidates=['h', 'v', 'w2', 'w3', 'w7'])
     backbone = cfg.model.backbone
-    assert (backbone[field], backbone.candidates, backbone.get('init_cfg')) == (None, ['h', 'v', 'w2', 'w3', 'w7'], None)
+    assert (backbone[field], backbone.candidates, backbone.get('init_cfg')) == (
+        None,
+        ['h', 'v', 'w2', 'w3', 'w7'],
+        None,
+    )
     assert cfg.custom_hooks[-1].k == k
 
 
