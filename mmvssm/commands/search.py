@@ -78,19 +78,19 @@ def _search(args: argparse.Namespace) -> None:
     from mmvssm.openmmlab import console, running, searching, work_folder
 
     running.set_local_rank(args.local_rank)
-    path, options = configs.find(args.config), _options(args)
+    path, options, given = configs.find(args.config), _options(args), arguments.options(args.cfg_options)
     with console.calm(args.verbose):
         cfg = running.load_config(
             path,
             splits=('train', 'val'),
             data_set=args.data,
-            options=arguments.options(args.cfg_options),
+            options=given,
             work_dir=args.work_dir or f'work_dirs/search_{path.stem}',
             amp=args.amp,
             launcher=args.launcher,
             val_fraction=args.val_fraction,
             unreadable=args.unreadable,
-            prepare=lambda cfg: searching.prepare(cfg, path, options, args.data),
+            prepare=lambda cfg: searching.prepare(cfg, path, options, args.data, given),
         )
         if args.check_data:
             return

@@ -8,6 +8,7 @@ from mmvssm.openmmlab import compat
 compat.install()  # before anything imports mmcv.ops
 
 from mmvssm.openmmlab import (  # noqa: E402
+    classification,
     config_files,
     hooks,
     loading,
@@ -23,4 +24,15 @@ unattended.install()
 processes.install()
 config_files.install()
 
-__all__ = ['compat', 'config_files', 'hooks', 'loading', 'necks', 'optim', 'processes', 'sampling', 'unattended']
+__all__ = [
+    'classification',
+    'compat',
+    'config_files',
+    'hooks',
+    'loading',
+    'necks',
+    'optim',
+    'processes',
+    'sampling',
+    'unattended',
+]

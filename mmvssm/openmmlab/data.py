@@ -97,6 +97,8 @@ def _files(dataset: ConfigDict) -> Iterator[Path]:
     listed = dataset.get('ann_file')
     if isinstance(listed, str) and listed:
         yield Path(root, listed)
+    if isinstance(dataset.get('root'), str):
+        yield Path(dataset.root)
     for key in ('img', 'img_path', 'seg_map_path', 'seg'):
         if isinstance(prefix.get(key), str):
             yield Path(root, prefix[key])
@@ -118,5 +120,6 @@ def _require(task: Task, path: Path) -> None:
     raise DataError(
         f'the data set of this config is not there: looked for {path.absolute()}\n'
         f'get it from {task.how_to_get}\n'
-        'or run the same config on the embedded images with `--data demo`, on your own with `--data DIR`'
+        f'or run the same config {"on the embedded images with `--data demo`, " if task.embedded else ""}on your own '
+        'with `--data DIR`'
     )

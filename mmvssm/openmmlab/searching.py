@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmvssm import directions, search
 from mmvssm.directions import Directions
 from mmvssm.errors import UsageError
+from mmvssm.openmmlab import config_files
 
 CONFIG = '''"""{base} with the scan directions that a search found, trained from scratch."""
 
@@ -44,14 +45,20 @@ class Options:
     patience: int | None = None
 
 
-def prepare(cfg: Config, path: Path, options: Options, data: str | None = None) -> None:
+def prepare(
+    cfg: Config, path: Path, options: Options, data: str | None = None, given: dict[str, Any] | None = None
+) -> None:
     """Make a config's run the search for its directions.
 
-    path: of the config. data: what `--data` named.
+    What the config's entry `search` says, settings by dotted names, holds for the search alone.
+
+    path: of the config. data: what `--data` named. given: what `--cfg-options` named.
 
     Raises:
         UsageError: a model that cannot be searched, or options that do not go together.
     """
+    config_files.override(cfg, cfg.pop('search', None) or {})
+    config_files.override(cfg, given or {})
     backbone = _backbone(cfg)
     what = search.searchable(_family(backbone), options.k)
     cfg.model.backbone = search.make_supernet(what, backbone, options.candidates)

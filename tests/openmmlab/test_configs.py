@@ -81,7 +81,7 @@ def config_of(result: published.Result) -> str:
 @pytest.mark.parametrize('name', CONFIGS)
 def test_config_builds(name):
     assert millions(model(name).backbone) > 0.1
-    assert load(name).default_scope in ('mmdet', 'mmseg')
+    assert load(name).default_scope in ('mmdet', 'mmseg', 'mmengine')
 
 
 @pytest.mark.parametrize('name', [name for name in CONFIGS if name.endswith('_3x')])
@@ -93,6 +93,9 @@ def test_longer_schedule_trains_the_same_model(name):
 def test_data_stand_at_their_usual_places(name):
     cfg = load(name)
     dataset = cfg.val_dataloader.dataset
+    if cfg.default_scope == 'mmengine':
+        assert dataset.root == 'data/imagenet/val'
+        return
     roots = {
         'demo': 'data/shapes',
         'nuclei': 'data/nuclei',

@@ -8,7 +8,7 @@ from mmvssm import configs
 from mmvssm.openmmlab import config_files, data, fitting, preflight
 from tests.openmmlab.test_data import built
 
-FULL_SIZE = [name for name in configs.names() if not name.startswith('demo/')]
+FULL_SIZE = [name for name in configs.names() if not name.startswith(('demo/', 'imagenet_'))]
 
 
 def fitted(name):

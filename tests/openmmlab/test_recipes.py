@@ -580,6 +580,37 @@ RECIPES = {name: recipe for name, recipe in RECIPES.items() if is_registered(nam
 PARAMETERS = {name: factors for name, factors in PARAMETERS.items() if is_registered(name)}
 
 
+# ImageNet from scratch, and the search for directions: LocalMamba's training code
+
+for _name, _backbone, _search in (
+    ('localvmamba_t', dict(type='mmvssm.LocalVMamba', arch='tiny', drop_path_rate=0.1), {'model.backbone.dims': 32}),
+    ('localvmamba_s', dict(type='mmvssm.LocalVMamba', arch='small', drop_path_rate=0.1), {'model.backbone.dims': 32}),
+    ('localvim_t', dict(type='mmvssm.LocalVim', arch='tiny', drop_path_rate=0.1), {'model.backbone.embed_dim': 128}),
+):
+    RECIPES[f'imagenet_{_name}'] = Recipe(
+        {
+            'model.backbone': _backbone,
+            'model.num_classes': 1000,
+            'model.label_smoothing': 0.1,
+            'model.mixup': 0.2,
+            'model.cutmix': 1.0,
+            'train_dataloader.batch_size': 128,
+            'auto_scale_lr.base_batch_size': 1024,
+            'train_dataloader.dataset.auto_augment': 'rand-m9-mstd0.5',
+            'train_dataloader.dataset.random_erasing': 0.25,
+            'train_cfg.max_epochs': 300,
+            **ADAMW,
+            'optim_wrapper.optimizer.lr': 1e-3,
+            'optim_wrapper.optimizer.weight_decay': 0.04,
+            'param_scheduler.LinearLR.start_factor': 1e-4,
+            'param_scheduler.LinearLR.end': 20,
+            'param_scheduler.CosineAnnealingLR.eta_min': 1e-6,
+            'param_scheduler.CosineAnnealingLR.end': 300,
+            'search': {**_search, 'train_cfg.max_epochs': 100, 'param_scheduler.1.end': 100},
+        }
+    )
+
+
 @pytest.mark.parametrize('name', RECIPES)
 def test_recipe_is_the_published_one(name):
     cfg, recipe = load(name), RECIPES[name]

@@ -1,4 +1,6 @@
-"""The look at data sets before training, by what reads them: `coco` for CocoDataset, `labels` for BaseSegDataset.
+"""The look at data sets before training, by what reads them.
+
+`coco` is for CocoDataset, `labels` for BaseSegDataset, `folders` for `mmvssm.ImageFolder`.
 
 What another class reads is looked at no further than that it exists. What can be put right in one way only is put right
 in a copy of the annotation file (`mended`) and said; the rest stops the run, with file, number and key.
@@ -12,7 +14,7 @@ from mmengine.registry import DATASETS
 from mmvssm.data.check import Report
 from mmvssm.openmmlab.preflight.keywords import resolve
 
-from . import coco, labels
+from . import coco, folders, labels
 
 Look = Callable[[Config, ConfigDict, str, str, Report], list[str]]
 
@@ -29,7 +31,7 @@ def look_for(dataset: ConfigDict) -> Look | None:
         return coco.look if cls.load_data_list.__qualname__.startswith('CocoDataset.') and _is_plain(cls) else None
     if 'BaseSegDataset' in names and 'seg_map_path' in (dataset.get('data_prefix') or {}):
         return labels.look
-    return None
+    return folders.look if 'ImageFolder' in names and 'root' in dataset else None
 
 
 def _is_plain(cls: type) -> bool:

@@ -24,6 +24,7 @@ class Task:
         truth: the same of the labels of a training sample.
         tile: (config, test pipeline, side, overlap) -> the pipeline for tiles; may change the config.
         predict_tiles: see `tiles.predict`; None where the model itself works by tiles then.
+        embedded: there are embedded images for it, `--data demo`.
     """
 
     scope: str
@@ -36,3 +37,4 @@ class Task:
     truth: Callable[[Any], dict[str, Any]]
     tile: Callable[[Config, list, int, float], list]
     predict_tiles: Callable[..., Any] | None = None
+    embedded: bool = True
