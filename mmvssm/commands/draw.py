@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   mmvssm draw scan-paths                                      # every order
   mmvssm draw scan-paths localvmamba_tiny --image street.jpg  # of a model's layers, on an image
+  mmvssm draw choices localvmamba_tiny                        # which directions a search kept; or directions.json
   mmvssm draw erf vmamba_tiny_s1l8 localvmamba_tiny swin_tiny_patch4_window7_224 resnet50
   mmvssm draw erf work_dirs/RUN vim_tiny=my.pth               # before and after training
   mmvssm draw features work_dirs/RUN street.jpg
@@ -45,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument('--layers', nargs='+', type=int, metavar='N', help='only these layers of the model, from 0')
     add.add_argument('--grid', type=_size, default=(14, 14), help='tokens: 14 (default), 10x20, ...')
     add.add_argument('--image', help='draw on this image')
+    add = kind('choices', 'which scan directions each layer reads along, out of which', 'choices.png')
+    add.add_argument('model', metavar='MODEL', help='a model, or the file that `mmvssm search` wrote')
     add = kind('erf', 'effective receptive fields, several models side by side', 'erf.png')
     add.add_argument('models', nargs='+', metavar='MODEL[=CHECKPOINT]')
     add.add_argument('--size', type=_size, default=(224, 224), metavar='PIXELS', help='224 (default), 480x640, ...')
@@ -113,6 +116,22 @@ def _scan_paths(args: argparse.Namespace) -> 'Figure':
         return draw_orders(orders, args.grid, image=image)
     model, _ = observe.backbone(targets.find(args.model), (224, 224), trained=False)
     return draw_layers(model, args.grid, only=args.layers, image=image)
+
+
+def _choices(args: argparse.Namespace) -> 'Figure':
+    from mmvssm import directions, observe, scans, targets
+    from mmvssm.pictures import draw_choices, figure_of_lists, scan_paths
+
+    if directions.is_path(args.model):
+        try:
+            return draw_choices(directions.read(args.model))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    model, _ = observe.backbone(targets.find(args.model), (224, 224), trained=False)
+    lists = list(scan_paths.layers(model).values())
+    if not lists:
+        raise UsageError(f'{args.model} has no layers that read tokens in an order')
+    return figure_of_lists(lists, scans.LOCAL_SCAN, args.model)
 
 
 def _erf(args: argparse.Namespace) -> 'Figure':

@@ -3,10 +3,12 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 
 from mmvssm import demo
 from mmvssm.data import in_short
@@ -74,6 +76,13 @@ def load_config(
     return cfg
 
 
+def _forget_visualizers(cls: Any) -> None:
+    """Those of earlier runs in this process: mmengine hands them out by name, and the latest to hooks of any run."""
+    vars(cls)['_instance_dict'].clear()
+    for own in cls.__subclasses__():
+        _forget_visualizers(own)
+
+
 def build_runner(cfg: Config, strict: bool) -> Runner:
     """The runner of a config, an own `runner_type` included.
 
@@ -81,6 +90,7 @@ def build_runner(cfg: Config, strict: bool) -> Runner:
     """
     own = [dict(type='mmvssm.StrictLoadHook', heads_may_differ=not strict), dict(type='mmvssm.StartLineHook')]
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), *own]
+    _forget_visualizers(Visualizer)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 

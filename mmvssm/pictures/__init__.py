@@ -8,7 +8,7 @@ from .predictions import paint_classes, paint_found
 
 if TYPE_CHECKING:
     from .curves import draw_curves, read_run
-    from .directions import draw_choices, draw_paths
+    from .directions import draw_choices, draw_paths, figure_of_lists
     from .erf import draw_receptive_fields, receptive_field
     from .features import draw_directions, draw_features, draw_response, response, scan_outputs
     from .figure import save
@@ -25,6 +25,7 @@ _FIGURES = {
     'draw_paths': 'directions',
     'draw_receptive_fields': 'erf',
     'draw_response': 'features',
+    'figure_of_lists': 'directions',
     'read_run': 'curves',
     'receptive_field': 'erf',
     'response': 'features',
@@ -45,6 +46,7 @@ __all__ = [
     'draw_paths',
     'draw_receptive_fields',
     'draw_response',
+    'figure_of_lists',
     'paint_classes',
     'paint_found',
     'paint_instances',

@@ -1,12 +1,15 @@
 """What a search for scan directions found: shares of the candidates in every layer, and the paths that are kept."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from mmvssm.directions import Directions, LayerDirections
+from mmvssm.scans import Order
 
 from .figure import DPI, colour_bar
-from .scan_paths import GRID, draw_named
+from .scan_paths import GRID, draw_named, name_of
 
 MAP = 'Blues'
 
@@ -50,6 +53,13 @@ def draw_paths(found: Directions, grid: tuple[int, int] = (GRID, GRID)) -> Figur
     """
     paths = {f'layer {i}: {name}': name for i, layer in enumerate(found.layers) for name in layer.chosen}
     return draw_named(paths, grid, columns=max(len(layer.chosen) for layer in found.layers), title=_title(found))
+
+
+def figure_of_lists(lists: Sequence[Sequence[Order]], candidates: Sequence[str], title: str) -> Figure:
+    """The heat map of lists whose shares are not known; orders that are no candidates have rows of their own."""
+    names = [[name_of(order) for order in own] for own in lists]
+    others = dict.fromkeys(name for own in names for name in own)
+    return draw_choices(from_lists(names, tuple(dict.fromkeys([*candidates, *others]))), title)
 
 
 def from_lists(lists: list[list[str]], candidates: tuple[str, ...]) -> Directions:

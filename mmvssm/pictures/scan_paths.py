@@ -48,7 +48,7 @@ def draw_orders(
         image: (H, W, 3) to draw on, else white.
         columns: paths in a row.
     """
-    return draw_named({_name(order): order for order in orders}, grid, image=image, columns=columns)
+    return draw_named({name_of(order): order for order in orders}, grid, image=image, columns=columns)
 
 
 def draw_layers(
@@ -75,7 +75,7 @@ def draw_layers(
     rows = _runs([orders for _, orders in found]) if only is None else [(i, i) for i in only]
     if wrong := [first for first, _ in rows if not 0 <= first < len(found)]:
         raise UsageError(f'there is no layer {wrong[0]}; allowed: 0 to {len(found) - 1}')
-    paths = {f'{_label(first, last)}: {_name(order)}': order for first, last in rows for order in found[first][1]}
+    paths = {f'{_label(first, last)}: {name_of(order)}': order for first, last in rows for order in found[first][1]}
     columns = max(len(found[first][1]) for first, _ in rows)
     return draw_named(paths, grid, image=image, columns=columns, title=type(model).__name__)
 
@@ -95,7 +95,8 @@ def _label(first: int, last: int) -> str:
     return f'layer {first}' if first == last else f'layers {first}-{last}'
 
 
-def _name(order: scans.Order) -> str:
+def name_of(order: scans.Order) -> str:
+    """What an order is called in a picture."""
     return order if isinstance(order, str) else getattr(order, '__name__', 'a function')
 
 

@@ -11,6 +11,7 @@ PICTURE = str(next((nuclei.SOURCE / 'validation').glob('*.png')))
 KINDS = {
     'every order': ['scan-paths', '--orders', 'h', 'w7_flip', '--grid', '5x9'],
     'a model': ['scan-paths', 'test_localvim', '--layers', '0', '--image', PICTURE],
+    'choices': ['choices', 'test_localvmamba'],
     'erf': ['erf', 'test_vmamba', 'resnet10t', '--size', '64x96', '--number', '1'],
     'erf of images': ['erf', 'test_vil', '--size', '64', '--images', PICTURE],
     'features': ['features', 'test_heracles', PICTURE, '--size', '64'],
@@ -43,6 +44,7 @@ WRONG = {
     'image': (['features', 'test_vmamba', 'nowhere.png'], 'nowhere.png: there is no such file'),
     'layer': (['directions', 'test_vmamba', PICTURE, '--size', '64', '--layer', '99'], 'the model has scans 0 to'),
     'token': (['impulse', 'test_vmamba', PICTURE, '--size', '64', '--token', '9', '9'], 'rows are 0 to 3'),
+    'file': (['choices', 'nowhere.json'], 'nowhere.json cannot be read'),
     'run': (['curves', 'nowhere'], 'give the work folder of a run'),
 }
 

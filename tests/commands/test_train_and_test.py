@@ -69,6 +69,16 @@ def test_training_leaves_checkpoint_and_contact_sheet(task, trained):
     assert Image.open(work_dir / 'contact_sheet.png').width > 256
 
 
+def test_a_run_has_its_own_visualizer_whatever_ran_before(trained, demo, tmp_path):
+    from mmengine.visualization import Visualizer
+
+    Visualizer.get_instance('of a run without a task')
+    config, work_dir = trained['mask_rcnn']
+    given = '--data', demo, '--work-dir', tmp_path / 'w', '--show-dir', tmp_path / 's'
+    call('test', config, checkpoint(work_dir), *given)
+    assert [path for path in (tmp_path / 's').rglob('*') if path.is_file()]
+
+
 @pytest.mark.parametrize('task', ['mask_rcnn', 'upernet'])
 def test_testing_scores_paints_and_keeps(task, trained, demo, tmp_path):
     config, work_dir = trained[task]
