@@ -17,6 +17,7 @@ FORBIDDEN = {
     'mmvssm/backbones': (*OPENMMLAB, 'mmvssm.pictures', 'mmvssm.demo'),
     'mmvssm/demo': (*OPENMMLAB, 'mmvssm.backbones', 'mmvssm.kernels', 'mmvssm.weights'),
     'mmvssm/pictures': (*OPENMMLAB, 'mmvssm.demo', 'mmvssm.commands'),
+    'mmvssm/search': (*OPENMMLAB, 'mmvssm.commands', 'mmvssm.pictures', 'mmvssm.demo'),
     'mmvssm/data': (*OPENMMLAB, 'torch', 'timm', 'mmvssm.backbones', 'mmvssm.commands'),
     'mmvssm/export': (*OPENMMLAB, 'mmvssm.commands'),
     'mmvssm/profiling': ('mmvssm.commands', 'benchmarks'),
