@@ -147,10 +147,12 @@ def write(found: Directions, folder: str | os.PathLike, base: str | None) -> lis
 
 def searched_config(base: Path) -> str:
     """The text of a config that trains the model of config `base` with the directions of a file beside it."""
-    backbone = _backbone(Config.fromfile(base))
+    cfg = Config.fromfile(base)
+    backbone = _backbone(cfg)
     what = search.searchable(_family(backbone))
-    more = ', init_cfg=None' if 'init_cfg' in backbone else ''
-    return CONFIG.format(base=base.stem, path=str(base), field=what.field, more=more)
+    more = ''.join(f', {key}=None' for key in ('init_cfg', 'pretrained') if backbone.get(key) is not None)
+    end = 'load_from = None\n' if cfg.get('load_from') else ''  # weights along other orders are of no use
+    return CONFIG.format(base=base.stem, path=str(base), field=what.field, more=more) + end
 
 
 def _draw(found: Directions, folder: Path) -> dict[str, Path]:

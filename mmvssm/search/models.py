@@ -1,4 +1,4 @@
-"""From a model's arguments to its supernet's, and from what was found to the searched model's."""
+"""From a model's arguments to its supernet's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from typing import Any
 
 from mmvssm import scans
 from mmvssm.backbones import FAMILIES, Backbone
-from mmvssm.directions import Directions
 from mmvssm.errors import UsageError
 
 
@@ -23,10 +22,6 @@ class Search:
     cls: type[Backbone]
     field: str
     k: int
-
-    def arguments(self, found: Directions | str) -> dict[str, Any]:
-        """Of the searched model: what was found, or the path of its file, and no candidates."""
-        return {self.field: found if isinstance(found, str) else found.lists, 'candidates': None}
 
 
 def searchable(name: str, k: int | None = None) -> Search:

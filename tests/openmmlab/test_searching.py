@@ -234,3 +234,25 @@ WRONG = [
 def test_a_wrong_command_line_is_told_in_words(arguments, says, capsys):
     with pytest.raises(SystemExit, match=f'^error: .*{says}'):
         commands.main(['search', *arguments])
+
+
+def test_what_the_searched_model_does_not_load(tmp_path):
+    base = tmp_path / 'base.py'
+    backbone = "type='mmvssm.VMamba', arch='test_vmamba', init_cfg=dict(type='Pretrained', checkpoint='x.pth')"
+    base.write_text(f"load_from = 'y.pth'\nmodel = dict(backbone=dict({backbone}))\n")
+    (tmp_path / 'searched.py').write_text(searching.searched_config(base))
+    cfg = Config.fromfile(tmp_path / 'searched.py')
+    assert (cfg.load_from, cfg.model.backbone.init_cfg) == (None, None)
+
+
+def test_sharded_logits_are_refused(tmp_path):
+    from mmvssm import create_model
+    from mmvssm.openmmlab.hooks.search import DirectionSearchHook
+
+    class Run:
+        model = create_model('test_localvmamba', directions=None)
+
+    layer = next(module for module in Run.model.modules() if hasattr(module, 'candidates'))
+    layer.weights = torch.nn.Parameter(torch.zeros(3))
+    with pytest.raises(UsageError, match='sharded parameters'):
+        DirectionSearchHook().before_train(Run)

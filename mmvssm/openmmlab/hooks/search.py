@@ -13,6 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop
 
 from mmvssm import search
 from mmvssm.backbones import Choice
+from mmvssm.errors import UsageError
 from mmvssm.openmmlab import searching
 from mmvssm.settings import Each, Flag, Int, Number, OrNone, Text, checked
 
@@ -74,6 +75,10 @@ class DirectionSearchHook(Hook):
 
     def before_train(self, runner) -> None:
         self._layers = [module for module in runner.model.modules() if isinstance(module, Choice)]
+        if any(len(layer.weights) != len(layer.candidates) for layer in self._layers):
+            raise UsageError(
+                'a search does not go with sharded parameters (FSDP): no process has all logits of a layer'
+            )
         for layer in search.choices_of(runner.model):
             search.choose(layer, self.k, self.forced)  # says what is wrong before anything is trained
         if self.alternating:
