@@ -62,6 +62,9 @@ def prepare(
     backbone = _backbone(cfg)
     what = search.searchable(_family(backbone), options.k)
     cfg.model.backbone = search.make_supernet(what, backbone, options.candidates)
+    names = tuple(map(search.order_name, cfg.model.backbone['candidates']))
+    alike = search.LayerChoice('', names, (1 / len(names),) * len(names))
+    search.choose(alike, what.k, options.forced)  # says what cannot be kept before data are read
     for key in ('pretrained', 'checkpoint'):
         cfg.model.backbone.pop(key, None)
     cfg.load_from = None

@@ -225,6 +225,9 @@ WRONG = [
     (['upernet_vmamba_t', '--temperature', '1', '0'], '--temperature 1.0 0.0: allowed: one or two numbers above 0'),
     (['upernet_vmamba_t', '--patience', '0'], '--patience 0: allowed: 1 or more'),
     (['upernet_vmamba_t', '--logit-lr', '-1'], '--logit-lr -1.0: allowed'),
+    (['upernet_localvim_t', '--force', 'w9'], '--force w9: no candidate; allowed: h, h_flip'),
+    (['upernet_localvim_t', '--k', '9'], '--k 9: allowed: 1 to 8'),
+    (['upernet_vmamba_t', '--candidates', 'h', 'v'], '--k 4: allowed: 1 to 2'),
     (['nothing'], 'there is no config nothing'),
     (['--read', 'none.pth'], 'none.pth'),
 ]

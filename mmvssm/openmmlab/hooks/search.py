@@ -79,8 +79,6 @@ class DirectionSearchHook(Hook):
             raise UsageError(
                 'a search does not go with sharded parameters (FSDP): no process has all logits of a layer'
             )
-        for layer in search.choices_of(runner.model):
-            search.choose(layer, self.k, self.forced)  # says what is wrong before anything is trained
         if self.alternating:
             optimizer = runner.optim_wrapper.optimizer
             logits = {id(layer.weights) for layer in self._layers}
