@@ -43,6 +43,7 @@ IMAGE_SIZE = [64.0, '64', 0, -64, True, (64, 64, 64), (64,), (64, 0.5), (64, Tru
 
 WRONG = dict(
     act_layer=[*WORD, None],
+    candidates=[7, 'h', [], [7], ['h', 'x'], ['h', 'h'], [['h', 'v']], True, dict(h=1)],
     class_token=[*WORD, 'last', ''],
     conv_bias=FLAG,
     conv_kernel_size=[*POSITIVE, 4],
