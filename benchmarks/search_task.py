@@ -15,7 +15,6 @@ from pathlib import Path
 
 from mmvssm import directions, scans
 from mmvssm.backbones.localvmamba import TINY_DIRECTIONS
-from mmvssm.directions import Directions, LayerDirections
 
 CONFIG = 'demo/mask_rcnn_localvmamba_nuclei'
 LAYERS = (0, 2, 4, 8, 13)  # of LocalVMamba-T, for the five layers of the demo's model: one of stages 1, 2, 4, two of 3
@@ -67,8 +66,7 @@ def main() -> None:
         for name, own in lists.items():
             folder = args.folder / f'{name.split(" (")[0].replace(" ", "_")}_{seed}'
             folder.mkdir(parents=True, exist_ok=True)
-            layers = [LayerDirections(tuple(one), (1 / len(one),) * len(one), tuple(one)) for one in own]
-            directions.write(folder / 'directions.json', Directions(tuple(layers)))
+            directions.write(folder / 'directions.json', directions.from_lists(own, scans.LOCAL_SCAN))
             path = f'model.backbone.directions={folder / "directions.json"}'
             seconds = run('train', folder, seed, args.epochs, options=(path,))
             box, mask = scores(folder)

@@ -46,6 +46,17 @@ class Directions:
         return [list(layer.chosen) for layer in self.layers]
 
 
+def from_lists(lists: Sequence[Sequence[str]], candidates: Sequence[str]) -> Directions:
+    """Lists whose shares are not known, such as published ones: alike for all that are kept, 0 for the others."""
+    layers = (
+        LayerDirections(
+            tuple(candidates), tuple(1 / len(own) if name in own else 0.0 for name in candidates), tuple(own)
+        )
+        for own in lists
+    )
+    return Directions(tuple(layers))
+
+
 def is_path(value: Any) -> bool:
     """Whether a setting is the path of such a file rather than orders."""
     return isinstance(value, os.PathLike) or (isinstance(value, str) and value.endswith('.json'))

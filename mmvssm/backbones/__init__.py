@@ -13,7 +13,7 @@ from . import (  # noqa: F401
 )
 from ._backbone import Backbone, all_fields
 from ._loading import identify, likeness, load_weights, match_weights, meta_model, options_for, variant_name
-from ._registry import FAMILIES, Family, Variant, family_of, list_models
+from ._registry import FAMILIES, Family, Variant, family_named, family_of, list_models
 from ._search import Choice, Searched
 from ._stages import HierarchicalBackbone
 from ._timm import create_model, register
@@ -29,6 +29,7 @@ __all__ = [
     'all_fields',
     'check_choice',
     'create_model',
+    'family_named',
     'family_of',
     'identify',
     'likeness',

@@ -86,6 +86,11 @@ def list_models(pattern: str = '*') -> list[str]:
     return sorted(name for family in FAMILIES.values() for name in family.variants if fnmatch(name, pattern))
 
 
+def family_named(name: str) -> Family | None:
+    """The family whose backbone is the class of this name."""
+    return next((family for family in FAMILIES.values() if family.cls.__name__ == name), None)
+
+
 def family_of(model: Backbone | str) -> Family:
     """The family of a model (of a subclass elsewhere too, such as an OpenMMLab plugin), or of a variant's name.
 

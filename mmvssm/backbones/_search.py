@@ -56,26 +56,29 @@ class Choice(nn.Module):
         """(B, L, K, d), the branches' outputs -> (B, L, d)."""
         normed = F.layer_norm(y, y.shape[-1:])
         share = self.probabilities().to(normed.dtype)
-        return (share @ normed).to(y.dtype)  # a product of matrices keeps no weighed copy of the branches
+        return (share @ normed).to(y.dtype)
 
     def extra_repr(self) -> str:
         return f'candidates={self.candidates}'
 
 
-def relate_candidates(fields: SimpleNamespace, orders: str, num_layers: int, count: int | None = None) -> None:
-    """Raise a ValueError unless the layers' orders, which are the field `orders`, and `candidates` go together.
+def relate_candidates(
+    fields: SimpleNamespace, orders: str, num_layers: int, count: int | None = None
+) -> list[tuple[scans.Order, ...] | None]:
+    """The layers' orders, which are the field `orders`; a ValueError unless they and `candidates` go together.
 
     count: how many orders a layer has, where that is fixed.
     """
     layers = scans.layer_orders(orders, getattr(fields, orders), num_layers, count)
     candidates = fields.candidates
     if candidates is None:
-        return
+        return layers
     for order in scans.check_orders('candidates', candidates):
         if list(candidates).count(order) > 1:
             refuse('candidates', candidates, f'each order once; {order!r} is there twice')
     if None not in layers:
         refuse('candidates', candidates, f'None beside {orders}, which leaves no layer a choice')
+    return layers
 
 
 def with_candidates(

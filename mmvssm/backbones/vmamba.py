@@ -251,10 +251,10 @@ class VMamba(VSSBackbone):
         if fields.mlp_ratio:
             check_inner(fields, 'mlp_ratio', min(dims))
         mode = parse_forward_type(fields.forward_type)['scan_mode']
-        relate_candidates(fields, 'scan_orders', sum(fields.depths), count=4)
+        layers = relate_candidates(fields, 'scan_orders', sum(fields.depths), count=4)
         if fields.candidates is not None and mode == 'cascade':
             refuse('candidates', fields.candidates, f'None beside forward_type={fields.forward_type!r}')
-        for i, orders in enumerate(scans.layer_orders('scan_orders', fields.scan_orders, sum(fields.depths), count=4)):
+        for i, orders in enumerate(layers):
             if orders is not None and mode == 'cascade':
                 problem = f'forward_type={fields.forward_type!r} scans rows, then columns; allowed: None'
                 raise ValueError(f'scan_orders[{i}]: {problem}')

@@ -87,6 +87,20 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def add_training(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """`--amp` and `--resume`."""
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision (bfloat16 unless the config says otherwise)'
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without a value, from the latest one in the work folder',
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """`--device`; see :func:`device`."""
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: cuda where there is one)')

@@ -57,8 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument('--no-logit-decay', action='store_true', help='no weight decay on the logits')
     how.add_argument('--logit-lr', type=float, default=1.0, metavar='M', help='their learning rate, times the others')
     how.add_argument('--patience', type=int, metavar='N', help='stop once N reports tell the same choice')
-    how.add_argument('--amp', action='store_true', help='mixed precision')
-    how.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help='go on, as `mmvssm train` does')
+    arguments.add_training(how)
     parser.add_argument('--read', metavar='CHECKPOINT', help='train nothing: tell the choice in a checkpoint')
     parser.add_argument('--ema', action='store_true', help='with --read: of the averaged weights')
     arguments.add_run(parser)
@@ -75,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _search(args: argparse.Namespace) -> None:
-    from mmvssm.openmmlab import console, running, searching, work_folder
+    from mmvssm.openmmlab import console, running, searching
 
     running.set_local_rank(args.local_rank)
     path, options, given = configs.find(args.config), _options(args), arguments.options(args.cfg_options)
@@ -94,11 +93,7 @@ def _search(args: argparse.Namespace) -> None:
         )
         if args.check_data:
             return
-        if args.resume is not None:
-            cfg.resume = True
-            cfg.load_from = None if args.resume == 'auto' else args.resume
-        with work_folder.locked_by_main(cfg.work_dir):
-            running.build_runner(cfg, strict=cfg.get('resume', False)).train()
+        running.train(cfg, args.resume)
 
 
 def _options(args: argparse.Namespace) -> 'Options':

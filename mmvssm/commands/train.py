@@ -25,30 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_data(parser)
     arguments.add_looks(parser)
     arguments.add_run(parser)
-    parser.add_argument(
-        '--amp', action='store_true', help='mixed precision (bfloat16 unless the config says otherwise)'
-    )
+    arguments.add_training(parser)
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        metavar='CHECKPOINT',
-        help='go on from this checkpoint; without a value, from the latest one in the work folder',
-    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Train."""
-    from mmvssm.openmmlab import console, running, work_folder
+    from mmvssm.openmmlab import console, running
 
     running.set_local_rank(args.local_rank)
     with console.calm(args.verbose):
         cfg = _config(args)
         if args.check_data:
             return
-        with work_folder.locked_by_main(cfg.work_dir):
-            running.build_runner(cfg, strict=cfg.get('resume', False)).train()
+        running.train(cfg, args.resume)
 
 
 def _report(folder: str) -> None:
@@ -86,7 +76,4 @@ def _config(args: argparse.Namespace) -> 'Config':
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UsageError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
         cfg.auto_scale_lr.enable = True
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
     return cfg

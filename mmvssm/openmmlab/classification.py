@@ -18,7 +18,7 @@ from timm.loss import SoftTargetCrossEntropy
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from mmvssm.backbones import FAMILIES, Backbone
+from mmvssm.backbones import FAMILIES, Backbone, family_named
 from mmvssm.registry import MODELS
 from mmvssm.settings import Anything, Flag, Int, Number, OneOf, OrNone, Text, checked
 from mmvssm.settings import Path as PathSetting
@@ -77,9 +77,9 @@ class ImageClassifier(BaseModel):
 def _with_classifier(given: dict[str, Any], num_classes: int) -> Backbone:
     name = str(given.pop('type')).rpartition('.')[2]
     given.pop('init_cfg', None)  # a classifier is trained from scratch here
-    family = next((family for family in FAMILIES.values() if family.cls.__name__ == name), None)
+    family = family_named(name)
     if family is None:
-        allowed = ', '.join(sorted(cls.cls.__name__ for cls in FAMILIES.values()))
+        allowed = ', '.join(sorted(family.cls.__name__ for family in FAMILIES.values()))
         raise ValueError(f'backbone.type={name!r} is not supported; allowed: {allowed}')
     arch = given.pop('arch', None)
     if arch is None:

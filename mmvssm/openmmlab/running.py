@@ -13,7 +13,7 @@ from mmengine.visualization import Visualizer
 from mmvssm import demo
 from mmvssm.data import in_short
 from mmvssm.errors import UsageError
-from mmvssm.openmmlab import config_files, console, data, device, fitting, preflight
+from mmvssm.openmmlab import config_files, console, data, device, fitting, preflight, work_folder
 from mmvssm.openmmlab.tasks import task_of
 
 
@@ -74,6 +74,18 @@ def load_config(
     for split in splits:
         console.tell(f'{split}: {in_short(data.check(cfg, split, unreadable))}')
     return cfg
+
+
+def train(cfg: Config, resume: str | None) -> None:
+    """Run a config's training, alone in its work folder.
+
+    resume: a checkpoint to go on from, 'auto' for the latest in the work folder, None for what the config says.
+    """
+    if resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else resume
+    with work_folder.locked_by_main(cfg.work_dir):
+        build_runner(cfg, strict=cfg.get('resume', False)).train()
 
 
 def _forget_visualizers(cls: Any) -> None:

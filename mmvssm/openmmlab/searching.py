@@ -65,8 +65,6 @@ def prepare(
     names = tuple(map(search.order_name, cfg.model.backbone['candidates']))
     alike = search.LayerChoice('', names, (1 / len(names),) * len(names))
     search.choose(alike, what.k, options.forced)  # says what cannot be kept before data are read
-    for key in ('pretrained', 'checkpoint'):
-        cfg.model.backbone.pop(key, None)
     cfg.load_from = None
     _set_logits(cfg, options)
     if options.alternating:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmvssm.directions import Directions, LayerDirections
+from mmvssm.directions import Directions, from_lists
 from mmvssm.scans import Order
 
 from .figure import DPI, colour_bar
@@ -17,7 +17,7 @@ MAP = 'Blues'
 def draw_choices(found: Directions, title: str = '') -> Figure:
     """A heat map of layers and candidates, darker with the candidate's share; those that are kept have a dot.
 
-    Of published lists, whose shares are not known (:func:`from_lists`), the dots tell all.
+    Of published lists, whose shares are not known (`mmvssm.directions.from_lists`), the dots tell all.
     """
     names = list(dict.fromkeys(name for layer in found.layers for name in layer.candidates))
     shares = np.full((len(names), len(found.layers)), np.nan)
@@ -60,15 +60,6 @@ def figure_of_lists(lists: Sequence[Sequence[Order]], candidates: Sequence[str],
     names = [[name_of(order) for order in own] for own in lists]
     others = dict.fromkeys(name for own in names for name in own)
     return draw_choices(from_lists(names, tuple(dict.fromkeys([*candidates, *others]))), title)
-
-
-def from_lists(lists: list[list[str]], candidates: tuple[str, ...]) -> Directions:
-    """Lists as published, whose shares are not known: alike for all that are kept, 0 for the others."""
-    layers = [
-        LayerDirections(candidates, tuple(1 / len(own) if name in own else 0.0 for name in candidates), tuple(own))
-        for own in lists
-    ]
-    return Directions(tuple(layers))
 
 
 def _title(found: Directions) -> str:

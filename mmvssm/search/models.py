@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmvssm import scans
-from mmvssm.backbones import FAMILIES, Backbone
+from mmvssm.backbones import FAMILIES, Backbone, family_named
 from mmvssm.errors import UsageError
 
 
@@ -34,19 +34,16 @@ def searchable(name: str, k: int | None = None) -> Search:
     Raises:
         UsageError: a family whose layers have no orders to choose, or another number of them.
     """
-    classes = [family.cls for family in FAMILIES.values()]
-    for cls in classes:
-        if cls.__name__ == name and cls.searched is not None:
-            own = cls.searched.count
-            if own is not None and k not in (None, own):
-                raise UsageError(f'--k {k}: a layer of {name} has {own} scan directions; allowed: {own}')
-            return Search(cls, cls.searched.field, k or own or 4)
-    allowed = ', '.join(sorted(cls.__name__ for cls in classes if cls.searched is not None))
-    raise UsageError(f'{name} has no scan directions to search; allowed: {allowed}')
+    family = family_named(name)
+    if family is None or (searched := family.cls.searched) is None:
+        allowed = sorted(family.cls.__name__ for family in FAMILIES.values() if family.cls.searched is not None)
+        raise UsageError(f'{name} has no scan directions to search; allowed: {", ".join(allowed)}')
+    if searched.count is not None and k not in (None, searched.count):
+        raise UsageError(f'--k {k}: a layer of {name} has {searched.count} scan directions; allowed: {searched.count}')
+    return Search(family.cls, searched.field, k or searched.count or 4)
 
 
 def make_supernet(search: Search, backbone: Mapping[str, Any], candidates: Sequence[scans.Order] | None) -> dict:
     """A backbone's arguments with all layers choosing from `candidates`, None for the published eight; from scratch."""
-    changed = {search.field: None, 'candidates': list(candidates or scans.LOCAL_SCAN)}
-    fresh = {'init_cfg': None} if 'init_cfg' in backbone else {}
-    return {**backbone, **changed, **fresh}
+    fresh = {name: value for name, value in backbone.items() if name not in ('init_cfg', 'pretrained')}
+    return {**fresh, search.field: None, 'candidates': list(candidates or scans.LOCAL_SCAN)}

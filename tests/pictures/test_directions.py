@@ -4,9 +4,8 @@ import pytest
 
 from mmvssm import directions, scans
 from mmvssm.backbones.localvmamba import TINY_DIRECTIONS
-from mmvssm.directions import Directions, LayerDirections
+from mmvssm.directions import Directions, LayerDirections, from_lists
 from mmvssm.pictures import draw_choices, draw_paths
-from mmvssm.pictures.directions import from_lists
 
 pytest.importorskip('matplotlib')
 FOUND = Directions(

@@ -15,6 +15,7 @@ from mmvssm import search
 from mmvssm.backbones import Choice
 from mmvssm.errors import UsageError
 from mmvssm.openmmlab import searching
+from mmvssm.openmmlab.loading import unwrapped
 from mmvssm.settings import Each, Flag, Int, Number, OrNone, Text, checked
 
 STATE = 'direction_search'  # of a checkpoint
@@ -124,7 +125,7 @@ class DirectionSearchHook(Hook):
 
 
 def _model_name(runner) -> str:
-    model = getattr(runner.model, 'module', runner.model)
+    model = unwrapped(runner.model)
     backbone = getattr(model, 'backbone', model)
     return getattr(backbone, 'variant', '') or type(backbone).__name__
 

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from mmengine.config import Config
-
 from mmvssm.errors import UsageError
 from mmvssm.openmmlab.layouts.imagenet import IMAGENET
 
@@ -12,10 +10,6 @@ from .task import Task
 
 def _refuse(*given: Any, **more: Any) -> Any:
     raise UsageError("classifiers are trained, searched and tested; pictures and predictions are timm's: create_model")
-
-
-def _keep_as_it_is(cfg: Config, pipeline: list, side: int, overlap: float) -> list:
-    return pipeline
 
 
 CLASSIFICATION = Task(
@@ -27,7 +21,7 @@ CLASSIFICATION = Task(
     augment_tests=_refuse,
     found=_refuse,
     truth=_refuse,
-    tile=_keep_as_it_is,
+    tile=_refuse,
     predict_tiles=_refuse,
     embedded=False,
 )

@@ -12,7 +12,6 @@ from .task import Task
 
 def _show_in(cfg: Config, folder: str) -> None:
     cfg.visualizer.save_dir = folder
-    cfg.visualizer.pop('name', None)  # mmengine would hand out an earlier run's visualizer of that name, and folder
 
 
 def _keep_predictions(cfg: Config, out: str) -> None:
