@@ -1,8 +1,9 @@
-"""Does a search pay on a real task? The nuclei of the demo, equal training for every way to come by directions.
+"""Does a search pay on a real task? Equal training, from scratch, for every way to come by directions.
 
-python -m benchmarks.search_task FOLDER [--seeds 2] [--randoms 2] [--epochs 2]
+python -m benchmarks.search_task FOLDER [--config NAME] [--data DIR] [--seeds 3] [--randoms 5] [--cfg-options K=V ...]
 
-A row a training, as it ends; FOLDER keeps what is done, so that the same command goes on where it was stopped.
+A row a training, as it ends, then means, lowest and highest; FOLDER keeps what is done, so that the same command goes
+on where it was stopped. The config is one of a LocalVMamba with five layers, as those in configs/demo are.
 """
 
 import argparse
@@ -11,20 +12,22 @@ import random
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
+from statistics import mean
 
 from mmvssm import directions, scans
 from mmvssm.backbones.localvmamba import TINY_DIRECTIONS
 
-CONFIG = 'demo/mask_rcnn_localvmamba_nuclei'
-LAYERS = (0, 2, 4, 8, 13)  # of LocalVMamba-T, for the five layers of the demo's model: one of stages 1, 2, 4, two of 3
+LAYERS = (0, 2, 4, 8, 13)  # of LocalVMamba-T, for the five of the demo's models: one of stages 1, 2, 4, two of 3
+METRICS = ('coco/bbox_mAP', 'coco/segm_mAP', 'mIoU', 'mAcc')
 
 
 def lists_of(seed: int, randoms: int) -> dict[str, list[list[str]]]:
     """Directions that cost no search."""
     drawn = random.Random(seed)
     lists = {
-        'published (LocalVMamba-T)': [TINY_DIRECTIONS[i] for i in LAYERS],
+        'published': [TINY_DIRECTIONS[i] for i in LAYERS],
         'h h_flip v v_flip': [list(scans.LOCAL_SCAN[:4])] * len(LAYERS),
     }
     for i in range(randoms):
@@ -32,46 +35,59 @@ def lists_of(seed: int, randoms: int) -> dict[str, list[list[str]]]:
     return lists
 
 
-def run(command: str, folder: Path, seed: int, epochs: int, *more: str, options: tuple[str, ...] = ()) -> float:
+def run(command: str, folder: Path, args: argparse.Namespace, *more: str) -> float:
     """Run a command of mmvssm unless its folder says that it has been; returns seconds."""
     done = folder / 'seconds'
     if not done.exists():
         start = time.perf_counter()
-        given = [f'randomness.seed={seed}', f'train_cfg.max_epochs={epochs}', f'train_cfg.val_interval={epochs}']
-        given += ['train_dataloader.batch_size=4', 'train_dataloader.dataset.times=10', *options]
-        line = [sys.executable, '-m', 'mmvssm.commands', command, CONFIG, '--data', 'demo', '--work-dir', str(folder)]
-        subprocess.run([*line, *more, '--cfg-options', *given], check=True, stdout=subprocess.DEVNULL)
+        line = [sys.executable, '-m', 'mmvssm.commands', command, args.config, '--data', args.data]
+        line += ['--work-dir', str(folder), *more, *args.cfg_options]
+        subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
         done.write_text(str(time.perf_counter() - start))
     return float(done.read_text())
 
 
-def scores(folder: Path) -> tuple[float, float]:
-    """Box and mask AP of the last validation."""
+def scores(folder: Path) -> dict[str, float]:
+    """The last validation: box and mask AP (0 to 1), or mean IoU and accuracy (per cent)."""
     lines = [json.loads(line) for path in folder.glob('*/vis_data/scalars.json') for line in path.open()]
-    last = [line for line in lines if 'coco/bbox_mAP' in line][-1]
-    return last['coco/bbox_mAP'], last['coco/segm_mAP']
+    last = [line for line in lines if METRICS[0] in line or METRICS[2] in line][-1]
+    return {name: last[name] for name in METRICS if name in last}
+
+
+def compare(seed: int, args: argparse.Namespace, rows: dict[str, list[dict[str, float]]]) -> None:
+    """One seed: a search, and a training for every list."""
+    search = args.folder / f'search_{seed}'
+    given = ['--cfg-options', f'randomness.seed={seed}']
+    cost = run('search', search, args, '--logit-lr', '10', '--no-logit-decay', *given)
+    lists = {'searched': directions.read(search / 'directions.json').lists, **lists_of(seed, args.randoms)}
+    for name, own in lists.items():
+        folder = args.folder / f'{name.replace(" ", "_")}_{seed}'
+        folder.mkdir(parents=True, exist_ok=True)
+        directions.write(folder / 'directions.json', directions.from_lists(own, scans.LOCAL_SCAN))
+        seconds = run('train', folder, args, *given, f'model.backbone.directions={folder / "directions.json"}')
+        row = scores(folder)
+        rows['random' if name.startswith('random') else name].append(row)
+        extra = f' + {cost:.0f} s of search' if name == 'searched' else ''
+        figures = '  '.join(f'{metric} {value:.3f}' for metric, value in row.items())
+        print(f'seed {seed}  {name:18} {figures}  {seconds:.0f} s{extra}', flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path)
-    parser.add_argument('--seeds', type=int, default=2)
-    parser.add_argument('--randoms', type=int, default=2)
-    parser.add_argument('--epochs', type=int, default=2)
+    parser.add_argument('--config', default='demo/mask_rcnn_localvmamba_nuclei')
+    parser.add_argument('--data', default='demo')
+    parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--randoms', type=int, default=5)
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='of all trainings and searches')
     args = parser.parse_args()
+    rows: dict[str, list[dict[str, float]]] = defaultdict(list)
     for seed in range(args.seeds):
-        search = args.folder / f'search_{seed}'
-        cost = run('search', search, seed, args.epochs, '--logit-lr', '10', '--no-logit-decay')
-        lists = {'searched': directions.read(search / 'directions.json').lists, **lists_of(seed, args.randoms)}
-        for name, own in lists.items():
-            folder = args.folder / f'{name.split(" (")[0].replace(" ", "_")}_{seed}'
-            folder.mkdir(parents=True, exist_ok=True)
-            directions.write(folder / 'directions.json', directions.from_lists(own, scans.LOCAL_SCAN))
-            path = f'model.backbone.directions={folder / "directions.json"}'
-            seconds = run('train', folder, seed, args.epochs, options=(path,))
-            box, mask = scores(folder)
-            extra = f' + {cost:.0f} s of search' if name == 'searched' else ''
-            print(f'seed {seed}  {name:28} box AP {box:.3f}  mask AP {mask:.3f}  {seconds:.0f} s{extra}', flush=True)
+        compare(seed, args, rows)
+    for name, own in rows.items():
+        for metric in own[0]:
+            values = [row[metric] for row in own]
+            print(f'{name:18} {len(own):2} x {metric:14} {mean(values):.3f} ({min(values):.3f} to {max(values):.3f})')
 
 
 if __name__ == '__main__':
