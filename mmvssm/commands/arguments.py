@@ -79,6 +79,29 @@ def add_looks(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def look(args: argparse.Namespace) -> None:
+    """With `--check-data`, print all that is in the data set of `--data` and all that is odd about it.
+
+    Raises:
+        UsageError: `--val-fraction` without `--data`.
+    """
+    import contextlib
+    from pathlib import Path
+
+    from mmvssm import data, demo
+    from mmvssm.errors import UsageError
+
+    if args.val_fraction is not None and args.data is None:
+        raise UsageError('--val-fraction splits the data set of --data DIR')
+    if not args.check_data or args.data is None:
+        return
+    root = Path(demo.EMBEDDED[args.data].folder if args.data in demo.EMBEDDED else args.data)
+    if args.data in demo.EMBEDDED:
+        demo.EMBEDDED[args.data].write(root)
+    with contextlib.suppress(UsageError):  # of a layout that the look before training knows, and tells of
+        print(data.in_words(data.check(root)), end='\n\n')
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Flags of training and testing: where to write, how processes are started."""
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')

@@ -79,6 +79,7 @@ def _search(args: argparse.Namespace) -> None:
     running.set_local_rank(args.local_rank)
     path, options, given = configs.find(args.config), _options(args), arguments.options(args.cfg_options)
     with console.calm(args.verbose):
+        arguments.look(args)
         cfg = running.load_config(
             path,
             splits=('train', 'val'),

@@ -1,7 +1,6 @@
 """Train a detector or a segmentor, with mmdet's and mmseg's flags; the config says which."""
 
 import argparse
-import contextlib
 from typing import TYPE_CHECKING
 
 from mmvssm import configs
@@ -41,26 +40,10 @@ def run(args: argparse.Namespace) -> None:
         running.train(cfg, args.resume)
 
 
-def _report(folder: str) -> None:
-    """All that is in a data set and all that is odd about it."""
-    from pathlib import Path
-
-    from mmvssm import data, demo
-
-    root = Path(demo.EMBEDDED[folder].folder if folder in demo.EMBEDDED else folder)
-    if folder in demo.EMBEDDED:
-        demo.EMBEDDED[folder].write(root)
-    with contextlib.suppress(UsageError):  # of a layout that the look before training knows, and tells of
-        print(data.in_words(data.check(root)), end='\n\n')
-
-
 def _config(args: argparse.Namespace) -> 'Config':
     from mmvssm.openmmlab import running
 
-    if args.val_fraction is not None and args.data is None:
-        raise UsageError('--val-fraction splits the data set of --data DIR')
-    if args.check_data and args.data is not None:
-        _report(args.data)
+    arguments.look(args)
     cfg = running.load_config(
         configs.find(args.config),
         splits=('train', 'val'),

@@ -9,12 +9,12 @@ from mmengine.config import Config
 from mmengine.registry import DATA_SAMPLERS
 
 from mmvssm import commands, configs, directions, search
-from mmvssm.demo import shapes
 from mmvssm.errors import UsageError
 from mmvssm.openmmlab import searching
 from mmvssm.openmmlab.hooks.search import _keep_still
 from mmvssm.openmmlab.searching import Options
 from mmvssm.weights import read_checkpoint, unwrap
+from tests.openmmlab import small
 from tests.openmmlab.test_training import losses, newest, parameters, run
 
 # --- the config -------------------------------------------------------------------------------------------------------
@@ -142,33 +142,14 @@ def test_logits_and_weights_are_trained_in_turn(tmp_path):
             assert torch.equal(value, before[name]) == (name.endswith(search.KEY) != train_logits), name
 
 
-CONFIG = """
-_base_ = ['{base}']
-data_root = '{data}/'
-train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
-val_dataloader = dict(batch_size=1, num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
-test_evaluator = val_evaluator
-model = dict(
-    backbone=dict(_delete_=True, type='mmvssm.VMamba', arch='test_vmamba', out_indices=(0, 1, 2, 3)),
-    neck=dict(in_channels=[16, 24, 32, 40]),
-)
-train_cfg = dict(max_epochs=5, val_interval=1)
-default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
-"""
-
-
 @pytest.fixture(scope='module')
 def searched(tmp_path_factory):
     """A config, its work folder after a search that stopped by itself, and what the console had."""
     folder = tmp_path_factory.mktemp('search')
-    data = shapes.write(folder / 'data', train=4, val=1)
-    base = configs.FOLDER / 'demo/mask_rcnn_localvmamba_demo.py'
-    (folder / 'tiny.py').write_text(CONFIG.format(base=base, data=data))
+    config = small.write(folder, train=4, val=1, epochs=5)
     options = ['--candidates', 'h', 'v', 'h_flip', 'w2', 'mmvssm.scans.columns', '--force', 'w2', '--patience', '2']
-    commands.main(['search', str(folder / 'tiny.py'), '--work-dir', str(folder / 'w'), '--logit-lr', '0.01', *options])
-    return folder / 'tiny.py', folder / 'w'
+    commands.main(['search', str(config), '--work-dir', str(folder / 'w'), '--logit-lr', '0.01', *options])
+    return config, folder / 'w'
 
 
 def test_the_search_leaves_a_file_a_config_and_pictures(searched):

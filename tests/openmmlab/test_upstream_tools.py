@@ -8,22 +8,9 @@ import sys
 import pytest
 import torch
 
-from mmvssm import configs
-from mmvssm.demo import shapes
 from mmvssm.errors import UsageError
 from mmvssm.openmmlab import upstream_tools
-
-CONFIG = """
-_base_ = ['{base}']
-model = dict(backbone=dict(_delete_=True, type='mmvssm.VMamba', arch='test_vmamba', out_indices=(0, 1, 2, 3)))
-model['neck'] = dict(in_channels=[16, 24, 32, 40])
-data_root = '{data}/'
-train_dataloader = dict(dataset=dict(data_root=data_root))
-val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
-test_evaluator = val_evaluator
-"""
+from tests.openmmlab import small
 
 
 @pytest.fixture(scope='module')
@@ -32,9 +19,8 @@ def folder(tmp_path_factory):
     from pycocotools.coco import COCO
 
     folder = tmp_path_factory.mktemp('tools')
-    data = shapes.write(folder / 'data', train=2, val=2)
-    base = configs.FOLDER / 'demo/mask_rcnn_localvmamba_demo.py'
-    (folder / 'config.py').write_text(CONFIG.format(base=base, data=data))
+    small.write(folder, train=2, val=2)
+    data = folder / 'data'
     coco = COCO(data / 'annotations/instances_val.json')
     found = []
     for image in coco.loadImgs(coco.getImgIds()):

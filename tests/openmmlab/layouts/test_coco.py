@@ -86,16 +86,19 @@ def test_one_file_is_split_the_same_each_time(layout, demo, detector, tmp_path):
     assert len(built(detector, 'train')) == 3
 
 
-def test_the_command_splits_tells_and_ends(demo, tmp_path, capsys):
+@pytest.mark.parametrize('command', ['train', 'search'])
+def test_the_command_splits_tells_and_ends(command, demo, tmp_path, capsys):
     cvat(demo, tmp_path / 'd')
     flags = ['--data', str(tmp_path / 'd'), '--val-fraction', '0.2', '--check-data', '--work-dir', str(tmp_path / 'w')]
-    main(['train', 'demo/mask_rcnn_localvmamba_demo', *flags])
+    main([command, 'demo/mask_rcnn_localvmamba_demo', *flags])
     printed = capsys.readouterr().out
+    assert '5 of 128 x 128' in printed
     assert '4 images to train on, 1 held out' in printed
     assert 'train: 4 images (128 x 128)' in printed
     assert not list((tmp_path / 'w').glob('*.pth'))
 
 
-def test_a_fraction_needs_a_folder(tmp_path):
+@pytest.mark.parametrize('command', ['train', 'search'])
+def test_a_fraction_needs_a_folder(command, tmp_path):
     with pytest.raises(SystemExit, match='--val-fraction splits the data set of --data DIR'):
-        main(['train', 'demo/mask_rcnn_localvmamba_demo', '--val-fraction', '0.2', '--work-dir', str(tmp_path)])
+        main([command, 'demo/mask_rcnn_localvmamba_demo', '--val-fraction', '0.2', '--work-dir', str(tmp_path)])
