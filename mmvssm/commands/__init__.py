@@ -15,6 +15,7 @@ __all__ = ['COMMANDS', 'UsageError', 'main', 'parser']
 COMMANDS = {
     'train': 'train a detector or a segmentor',
     'test': 'evaluate one on a data set',
+    'reproduce': 'test published ones, published and measured figures side by side',
     'predict': 'run one on images, folders, URLs, videos or a camera',
     'draw': 'scan paths, receptive fields, features, curves and training samples as pictures',
     'profile': 'parameters, FLOPs, memory and speed, beside other models',

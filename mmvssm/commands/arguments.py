@@ -102,9 +102,10 @@ def look(args: argparse.Namespace) -> None:
         print(data.in_words(data.check(root)), end='\n\n')
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Flags of training and testing: where to write, how processes are started."""
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
+def add_run(parser: argparse.ArgumentParser, work_dir: str | None = None) -> None:
+    """Flags of training and testing: where to write (`work_dir` by default), how processes are started."""
+    shown = work_dir or 'work_dirs/CONFIG'
+    parser.add_argument('--work-dir', default=work_dir, help=f'folder for logs and checkpoints (default: {shown})')
     parser.add_argument('--verbose', action='store_true', help='print all that goes into the log file')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)

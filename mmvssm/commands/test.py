@@ -1,8 +1,12 @@
 """Evaluate a detector or a segmentor on a data set, with mmdet's and mmseg's flags."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from mmvssm.commands import arguments
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 EXAMPLES = """examples:
   mmvssm test mask_rcnn_vmamba_t work_dirs/mask_rcnn_vmamba_t/epoch_12.pth
@@ -35,23 +39,27 @@ def run(args: argparse.Namespace) -> None:
 
 def _test(args: argparse.Namespace) -> None:
     from mmvssm import targets
-    from mmvssm.openmmlab import running
+    from mmvssm.openmmlab import console, evaluating, running
 
     running.set_local_rank(args.local_rank)
-    target = targets.whole_model(args.config, args.checkpoint)
-    cfg = running.load_config(
-        target.config_file,
-        splits=('test',),
+    found = evaluating.evaluate(
+        targets.whole_model(args.config, args.checkpoint),
+        tta=args.tta,
+        prepare=lambda cfg: _keep(cfg, args),
         data_set=args.data,
         options=arguments.options(args.cfg_options),
         work_dir=args.work_dir,
         launcher=args.launcher,
     )
+    if words := '' if found.own and args.data is not None else evaluating.in_words(found):
+        console.tell(words)
+
+
+def _keep(cfg: 'Config', args: argparse.Namespace) -> None:
+    """What `--show`, `--show-dir` and `--out` ask for."""
+    from mmvssm.openmmlab import running
+
     if args.show or args.show_dir:
         running.draw_predictions(cfg, args.show_dir, args.wait_time if args.show else None)
-    if args.tta:
-        running.augment_tests(cfg)
     if args.out is not None:
         running.keep_predictions(cfg, args.out)
-    cfg.load_from, cfg.resume = target.local_checkpoint(), False
-    running.build_runner(cfg, strict=True).test()

@@ -7,7 +7,7 @@ from mmvssm.openmmlab import tiles
 from mmvssm.openmmlab.layouts.coco import COCO
 from mmvssm.pictures import Instances
 
-from .task import Task
+from .task import Benchmark, Task
 
 
 def _show_in(cfg: Config, folder: str) -> None:
@@ -49,6 +49,13 @@ def _truth(sample) -> dict[str, Instances]:
     return dict(instances=Instances(boxes, truth.labels.numpy(), masks))
 
 
+SIZES = {'': '', '50': '_50', '75': '_75', 's': '_s', 'm': '_m', 'l': '_l'}
+METRICS = {
+    f'{kind}_AP{size}': f'coco/{name}_mAP{suffix}'
+    for kind, name in (('box', 'bbox'), ('mask', 'segm'))
+    for size, suffix in SIZES.items()
+}
+
 DETECTION = Task(
     scope='mmdet',
     how_to_get='COCO: https://cocodataset.org/#download (train2017, val2017, annotations), unpacked into data/coco',
@@ -60,4 +67,5 @@ DETECTION = Task(
     truth=_truth,
     tile=lambda cfg, pipeline, side, overlap: pipeline,
     predict_tiles=tiles.predict,
+    benchmark=Benchmark(5000, METRICS, scale=100.0),
 )

@@ -7,7 +7,7 @@ from mmvssm.errors import UsageError
 from mmvssm.openmmlab.layouts.ade20k import ADE20K
 from mmvssm.openmmlab.layouts.pairs import CITYSCAPES, PAIRS, VOC
 
-from .task import Task
+from .task import Benchmark, Task
 
 
 def _show_in(cfg: Config, folder: str) -> None:
@@ -48,4 +48,5 @@ SEGMENTATION = Task(
     found=_found,
     truth=_truth,
     tile=_tile,
+    benchmark=Benchmark(2000, dict(mIoU='mIoU', pixel_acc='aAcc')),
 )

@@ -10,6 +10,21 @@ from mmvssm.openmmlab.layouts import Layout
 
 
 @dataclass(frozen=True)
+class Benchmark:
+    """What the published figures of a task are of.
+
+    Attributes:
+        images: in its validation set.
+        metrics: name of a published figure -> name of the metric that a test gives.
+        scale: what makes a test's metric a published figure, in per cent.
+    """
+
+    images: int
+    metrics: dict[str, str]
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class Task:
     """A task's part of the commands.
 
@@ -24,6 +39,7 @@ class Task:
         truth: the same of the labels of a training sample.
         tile: (config, test pipeline, side, overlap) -> the pipeline for tiles; may change the config.
         predict_tiles: see `tiles.predict`; None where the model itself works by tiles then.
+        benchmark: of the published figures; None where there is none for whole models.
         embedded: there are embedded images for it, `--data demo`.
     """
 
@@ -37,4 +53,5 @@ class Task:
     truth: Callable[[Any], dict[str, Any]]
     tile: Callable[[Config, list, int, float], list]
     predict_tiles: Callable[..., Any] | None = None
+    benchmark: Benchmark | None = None
     embedded: bool = True
