@@ -31,11 +31,8 @@ class Gates(NamedTuple):
 def gate_terms(igate: Tensor, fgate: Tensor, *, reverse: bool) -> Gates:
     """Exponents from the gates' pre-activations, (b, S, heads) of any floating type."""
     total, y = totals(igate, fgate, reverse)
-    if not reverse:
-        M, record = torch.cummax(y, 1)
-        return Gates(y, M, total + M, record)
-    M, record = (x.flip(1) for x in torch.cummax(y.flip(1), 1))
-    return Gates(y, M, total + M, y.shape[1] - 1 - record)
+    M, record = (in_token_order(x, reverse) for x in torch.cummax(in_reading_order(y, reverse), -1))
+    return Gates(y, M, total + M, y.shape[1] - 1 - record if reverse else record)
 
 
 def denominator(normaliser: Tensor, m: Tensor, eps: float) -> Tensor:
@@ -79,4 +76,14 @@ def totals(igate: Tensor, fgate: Tensor, reverse: bool) -> tuple[Tensor, Tensor]
 
 def _sum_to(x: Tensor, reverse: bool) -> Tensor:
     """Inclusive sums along dim 1, in reading order."""
-    return x.flip(1).cumsum(1).flip(1) if reverse else x.cumsum(1)
+    return in_token_order(in_reading_order(x, reverse).cumsum(-1), reverse)
+
+
+def in_reading_order(x: Tensor, reverse: bool) -> Tensor:
+    """(b, S, heads) in token order -> (b, heads, S) in reading order: a GPU scans the last dim with many threads."""
+    return (x.flip(1) if reverse else x).transpose(1, 2).contiguous()
+
+
+def in_token_order(x: Tensor, reverse: bool) -> Tensor:
+    """(b, heads, S) in reading order -> (b, S, heads) in token order."""
+    return (x.flip(2) if reverse else x).transpose(1, 2)

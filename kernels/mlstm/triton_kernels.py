@@ -1,9 +1,10 @@
-"""Triton kernels of the chunkwise mLSTM: two, that serve forward and backward; `triton_launch` has the host's part.
+"""Triton kernels of the chunkwise mLSTM, that serve forward and backward; `triton_launch` has the host's part.
 
 Every product of the mLSTM is one of two kinds, as the equations of `blocked` and their derivatives show:
 
-`accumulate_states`  S_{c+1} = decay_c S_c + sum over t in c of w_t x_t z_t^T, from the first chunk to the last
-                     (x = k, z = v: the state) or from the last to the first (x = q, z = dh: its gradient).
+`sum_chunks`         sum over t in c of w_t x_t z_t^T, of all chunks side by side; `carry_states` makes of them
+                     S_{c+1} = decay_c S_c + that sum, from the first chunk to the last (x = k, z = v: the state) or
+                     from the last to the first (x = q, z = dh: its gradient).
 `apply_pairs`        out_r = sum over the partners p of r in its chunk of (a x_r . y_p + b) E s z_p  +  edge_r x_r^T S_c
 
                             rows r     x   y   z   a, b                    S
@@ -42,9 +43,9 @@ def load_tile(ptr, token, token_stride, inside, d, dim):
 
 @triton.jit
 def pair_weights(t, M, M_low, u, y, y_low, inside):
-    """exp(y_u - M_t), both sums of two float32 so that their difference keeps its digits; 0 where u comes after t."""
+    """2^(y_u - M_t), both sums of two float32 so that their difference keeps its digits; 0 where u comes after t."""
     exponent = (y - M) + (y_low - M_low)
-    return tl.where((u <= t) & inside, tl.exp(tl.minimum(exponent, 0.0)), 0.0)
+    return tl.where((u <= t) & inside, tl.exp2(tl.minimum(exponent, 0.0)), 0.0)
 
 
 class Tokens(NamedTuple):
@@ -75,12 +76,11 @@ def kernel(function):
 
 
 @kernel
-def accumulate_states(
+def sum_chunks(
     x: Tokens,
     z: Tokens,
     weight_ptr,
     vector_weight_ptr,
-    decay_ptr,
     state_ptr,
     vector_ptr,
     length,
@@ -96,41 +96,58 @@ def accumulate_states(
     BX: tl.constexpr,
     BZ: tl.constexpr,
 ):
-    """The state before (after if FROM_END) each chunk, (b * heads, chunks, dim, dim), and its normaliser (.., dim).
+    """What each chunk but the last adds to the state after it (each but the first, before it, if FROM_END).
 
-    Grid: b * heads times tiles of dim x dim, the latter fastest, on the one axis that has room for any number of them.
-    The normaliser is the sum of x_t with weights of its own.
+    It is left where that state will be, in (b * heads, chunks, dim, dim), and what it adds to the normaliser, the sum
+    of x_t with weights of its own, in (.., dim). Grid: b * heads times chunks - 1 times tiles of dim x dim, the last
+    fastest, on the one axis that has room for any number of them.
     """
     tiles = tl.cdiv(dim, BZ)
     area = tl.cdiv(dim, BX) * tiles
-    tile, row = tl.program_id(0) % area, (tl.program_id(0) // area).to(tl.int64)
+    tile = tl.program_id(0) % area
+    c = tl.program_id(0) // area % (chunks - 1)
+    row = (tl.program_id(0) // (area * (chunks - 1))).to(tl.int64)
+    at = row * chunks + (c if FROM_END else c + 1)
+    if FROM_END:
+        c += 1
     dx = (tile // tiles) * BX + tl.arange(0, BX)
     dz = (tile % tiles) * BZ + tl.arange(0, BZ)
     x.ptr += (row // heads) * x.batch + (row % heads) * x.head
     z.ptr += (row // heads) * z.batch + (row % heads) * z.head
     state = tl.zeros([BX, BZ], tl.float32)
     vector = tl.zeros([BX], tl.float32)
-    for i in range(chunks):
-        c = chunks - 1 - i if FROM_END else i
-        at = row * chunks + c
-        offsets = (at * dim + dx[:, None]) * dim + dz[None, :]
-        tl.store(state_ptr + offsets, state, mask=(dx < dim)[:, None] & (dz < dim)[None, :])
-        if tile % tiles == 0:
-            tl.store(vector_ptr + at * dim + dx, vector, mask=dx < dim)
-        decay = tl.load(decay_ptr + at)
-        state *= decay
-        vector *= decay
-        for t in range(0, CHUNK, BT):
-            p = c * CHUNK + t + tl.arange(0, BT)
-            inside = p < length
-            token = token_of(p, length, REVERSE)
-            left = load_tile(x.ptr, token, x.token, inside, dx, dim).to(tl.float32)
-            right = load_tile(z.ptr, token, z.token, inside, dz, dim)
-            weight = tl.load(weight_ptr + row * length + p, mask=inside, other=0.0)
-            own = tl.load(vector_weight_ptr + row * length + p, mask=inside, other=0.0)
-            weighted = tl.trans(left * weight[:, None]).to(DOT)
-            state = tl.dot(weighted, right.to(DOT), state, input_precision=PRECISION)
-            vector += tl.sum(left * own[:, None], 0)
+    for t in range(0, CHUNK, BT):
+        p = c * CHUNK + t + tl.arange(0, BT)
+        inside = p < length
+        token = token_of(p, length, REVERSE)
+        left = load_tile(x.ptr, token, x.token, inside, dx, dim).to(tl.float32)
+        right = load_tile(z.ptr, token, z.token, inside, dz, dim)
+        weight = tl.load(weight_ptr + row * length + p, mask=inside, other=0.0)
+        own = tl.load(vector_weight_ptr + row * length + p, mask=inside, other=0.0)
+        weighted = tl.trans(left * weight[:, None]).to(DOT)
+        state = tl.dot(weighted, right.to(DOT), state, input_precision=PRECISION)
+        vector += tl.sum(left * own[:, None], 0)
+    offsets = (at * dim + dx[:, None]) * dim + dz[None, :]
+    tl.store(state_ptr + offsets, state, mask=(dx < dim)[:, None] & (dz < dim)[None, :])
+    if tile % tiles == 0:
+        tl.store(vector_ptr + at * dim + dx, vector, mask=dx < dim)
+
+
+@kernel
+def carry_states(state_ptr, decay_ptr, size, chunks, FROM_END: tl.constexpr, BLOCK: tl.constexpr):
+    """Sums of single chunks -> states, in place: (b * heads, chunks, size); the one that nothing precedes stays unset.
+
+    Grid: b * heads times blocks of `size` numbers, the latter fastest.
+    """
+    blocks = tl.cdiv(size, BLOCK)
+    i = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
+    first = (tl.program_id(0) // blocks).to(tl.int64) * chunks
+    state = tl.zeros([BLOCK], tl.float32)
+    for step in range(1, chunks):
+        c = first + (chunks - 1 - step if FROM_END else step)
+        decay = tl.load(decay_ptr + (c + 1 if FROM_END else c - 1))
+        state = state * decay + tl.load(state_ptr + c * size + i, mask=i < size, other=0.0)
+        tl.store(state_ptr + c * size + i, state, mask=i < size)
 
 
 @kernel

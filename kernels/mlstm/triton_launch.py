@@ -1,5 +1,6 @@
 """The chunkwise mLSTM on GPUs: vectors, memory and launches around the Triton kernels. Needs triton; no autograd."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor
 
 from ..backend import on_its_device
 from ..precision import widened
-from .gates import Gates, denominator, denominator_gradients
+from .gates import Gates, denominator, denominator_gradients, in_reading_order, in_token_order
 from .reference import NEVER
-from .triton_kernels import Tokens, Vectors, accumulate_states, apply_pairs
+from .triton_kernels import Tokens, Vectors, apply_pairs, carry_states, sum_chunks
 
+LOG2E = math.log2(math.e)
+CARRIED = 256  # numbers of a state that one program carries along
 INTERPRETED = not isinstance(apply_pairs, triton.JITFunction)
 
 
@@ -97,31 +100,36 @@ class _Call:
         of = torch.arange(self.length, device=q.device) // chunk_size
         self.to_end = torch.exp(y - ends[..., of]).float()
         self.from_start = torch.exp(starts[..., of] - M).float()
-        self.M, self.y = _two_floats(M), _two_floats(y)
+        self.M, self.y = _two_floats(M * LOG2E), _two_floats(y * LOG2E)
         self.floor = torch.exp((-self.read(gates.m)).clamp(max=88.0)).float()
 
     def read(self, x: Tensor) -> Tensor:
-        """(b, S, heads) in token order -> (b, heads, S) in reading order."""
-        return (x.flip(1) if self.reverse else x).transpose(1, 2).contiguous()
+        return in_reading_order(x, self.reverse)
 
     def write(self, x: Tensor) -> Tensor:
-        """(b, heads, S) in reading order -> (b, S, heads) in token order."""
-        return (x.flip(2) if self.reverse else x).transpose(1, 2)
+        return in_token_order(x, self.reverse)
 
     def states(
         self, x: Tensor, z: Tensor, weight: Tensor, vector_weight: Tensor, from_end: bool
     ) -> tuple[Tensor, Tensor]:
+        """The state before (after if from_end) each chunk, and its normaliser; unset where there is none."""
         tiles = state_tiles(self.dim, self.dtype)
         rows = self.batch * self.heads
         state = x.new_empty(rows, self.chunks, self.dim, self.dim, dtype=torch.float32)
         vector = x.new_empty(rows, self.chunks, self.dim, dtype=torch.float32)
-        grid = rows * triton.cdiv(self.dim, tiles.BX) * triton.cdiv(self.dim, tiles.BZ)
-        accumulate_states[(grid,)](
-            *_tokens(x), *_tokens(z), weight, vector_weight, self.decay, state, vector,
+        if self.chunks == 1:
+            return state, vector
+        grid = rows * (self.chunks - 1) * triton.cdiv(self.dim, tiles.BX) * triton.cdiv(self.dim, tiles.BZ)
+        sum_chunks[(grid,)](
+            *_tokens(x), *_tokens(z), weight, vector_weight, state, vector,
             self.length, self.dim, self.heads, self.chunks,
             CHUNK=self.chunk, FROM_END=from_end, REVERSE=self.reverse, **dot_options(self.dtype),
             BT=min(tiles.BT, self.chunk), BX=tiles.BX, BZ=tiles.BZ, num_warps=tiles.warps,
         )  # fmt: skip
+        for summed, size in ((state, self.dim**2), (vector, self.dim)):
+            carry_states[(rows * triton.cdiv(size, CARRIED),)](
+                summed, self.decay, size, self.chunks, FROM_END=from_end, BLOCK=CARRIED, num_warps=4
+            )
         return state, vector
 
     def pairs(

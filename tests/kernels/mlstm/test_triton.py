@@ -46,8 +46,9 @@ def test_interpreted_kernels_read_any_strides(interpreted):
 
 
 KERNELS = [
-    ('accumulate_states', '', False),
-    ('accumulate_states', '', True),
+    ('sum_chunks', '', False),
+    ('sum_chunks', '', True),
+    ('carry_states', '', False),
     ('apply_pairs', 'output', True),
     ('apply_pairs', 'shifted', True),
     ('apply_pairs', 'shifted', False),

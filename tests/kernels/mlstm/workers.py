@@ -57,6 +57,8 @@ def resources(kernel: str, kind: str, readers: bool, dtype: torch.dtype, dim: in
         CHUNK=chunk, REVERSE=True, BT=min(tiles.BT, chunk), BX=tiles.BX, BZ=tiles.BZ, **triton_launch.dot_options(dtype)
     )
     constants.update(dict(KIND=kind, READERS=readers) if is_pairs else dict(FROM_END=readers))
+    constants['BLOCK'] = triton_launch.CARRIED
+    constants = {name: value for name, value in constants.items() if name in function.arg_names}
     types = {name: _type(name, dtype) for name in function.arg_names if name not in constants}
     source = ast_source(function, types, constants, filter(_is_aligned, function.arg_names))
     target = GPUTarget('cuda', arch, 32)
