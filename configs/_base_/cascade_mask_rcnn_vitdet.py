@@ -13,6 +13,7 @@ model = dict(
         bbox_head=[
             dict(
                 type='Shared4Conv1FCBBoxHead',
+                in_channels=256,
                 conv_out_channels=256,
                 fc_out_channels=1024,
                 norm_cfg=norm_cfg,

@@ -7,7 +7,9 @@ _base_ = ['mmdet::rtmdet/rtmdet-ins_l_8xb32-300e_coco.py']
 custom_imports = dict(imports=['mmvssm.openmmlab'], allow_failed_imports=False)
 norm_cfg = dict(type='GN', num_groups=32)
 model = dict(
-    data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
+    data_preprocessor=dict(
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True, pad_size_divisor=32
+    ),
     neck=dict(norm_cfg=dict(_delete_=True, **norm_cfg)),
     bbox_head=dict(norm_cfg=dict(_delete_=True, **norm_cfg)),
 )
