@@ -5,6 +5,10 @@ the rate, and its norms do not decay.
 """
 
 _base_ = ['mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', './runtime.py']
+images = dict(_delete_=True, img='val2017/')  # mmdet's config inherits a place of panoptic labels
+train_dataloader = dict(dataset=dict(data_prefix=dict(images, img='train2017/')))
+val_dataloader = dict(dataset=dict(data_prefix=images))
+test_dataloader = val_dataloader
 param_scheduler = [
     dict(type='MultiStepLR', by_epoch=False, begin=0, end=368750, milestones=[327778, 355092], gamma=0.1)
 ]
