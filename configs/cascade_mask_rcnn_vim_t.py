@@ -5,42 +5,25 @@ The released recipe, rotary embeddings and the weights of Vim's first release in
 mask head at each stage, padding with 114, and bfloat16 for float16.
 """
 
-_base_ = ['./mask_rcnn_vim_t.py']
-norm_cfg = dict(type='mmvssm.ChannelNorm', eps=1e-6)
-assigner = dict(type='MaxIoUAssigner', match_low_quality=False, ignore_iof_thr=-1)
-sampler = dict(type='RandomSampler', num=512, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True)
+_base_ = ['_base_/cascade_mask_rcnn_vitdet.py']
 model = dict(
-    type='CascadeRCNN',
-    backbone=dict(arch='tiny_rope', init_cfg=dict(type='Pretrained', checkpoint='vim_tiny_rope.in1k')),
-    roi_head=dict(
-        type='CascadeRoIHead',
-        num_stages=3,
-        stage_loss_weights=[1, 0.5, 0.25],
-        bbox_head=[
-            dict(
-                type='Shared4Conv1FCBBoxHead',
-                conv_out_channels=256,
-                fc_out_channels=1024,
-                norm_cfg=norm_cfg,
-                num_classes=80,
-                reg_class_agnostic=True,
-                bbox_coder=dict(
-                    type='DeltaXYWHBBoxCoder', target_stds=[round(std / stage, 3) for std in (0.1, 0.1, 0.2, 0.2)]
-                ),
-            )
-            for stage in (1, 2, 3)
-        ],
+    backbone=dict(
+        _delete_=True,
+        type='mmvssm.Vim',
+        arch='tiny_rope',
+        img_size=1024,
+        features='residual',
+        out_indices=(23,),
+        out_norms=False,
+        drop_path_rate=0.1,
+        init_cfg=dict(type='Pretrained', checkpoint='vim_tiny_rope.in1k'),
     ),
-    train_cfg=dict(
-        rcnn=[
-            dict(
-                assigner=dict(assigner, pos_iou_thr=iou, neg_iou_thr=iou, min_pos_iou=iou),
-                sampler=sampler,
-                mask_size=28,
-                pos_weight=-1,
-                debug=False,
-            )
-            for iou in (0.5, 0.6, 0.7)
-        ]
-    ),
+    neck=dict(in_channels=192),
+)
+optim_wrapper = dict(
+    type='AmpOptimWrapper',
+    dtype='bfloat16',
+    optimizer=dict(weight_decay=0.1),
+    constructor='LayerDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(layer_decay=0.837, no_decay=['backbone.pos_embed']),
 )

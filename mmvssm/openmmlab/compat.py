@@ -27,11 +27,13 @@ from mmengine.runner import CheckpointLoader, checkpoint
 from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from mmvssm.errors import UsageError
 from mmvssm.weights import local_path, read_checkpoint
 
-from . import ops
+from . import ops, panoptic
 
 ROI_EXTRACTOR = 'mmdet.models.roi_heads.roi_extractors.single_level_roi_extractor'
+DINO = 'mmdet.models.detectors.dino'
 
 
 @functools.cache
@@ -39,6 +41,7 @@ def install() -> None:
     """Put everything of this module in place, for the packages that are installed; idempotent."""
     if importlib.util.find_spec('mmcv') is not None:
         ops.install()
+    panoptic.install()
     for package in ('mmdet', 'mmseg'):
         if importlib.util.find_spec(package) is not None:
             import_despite_version(package)
@@ -46,6 +49,7 @@ def install() -> None:
     distribute_without_gpus()
     resume_sharded()
     after_import(ROI_EXTRACTOR, lambda module: keep_coordinates(module.SingleRoIExtractor))
+    after_import(DINO, lambda module: refuse_few_tokens(module.DINO))
 
 
 def import_despite_version(package: str) -> None:
@@ -205,6 +209,25 @@ def keep_coordinates(extractor: Any) -> None:
         return forward(self, tuple(x.float() if x.dtype in halves else x for x in feats), *args, **kwargs)
 
     extractor.forward = with_float32
+
+
+# --- images that are too small ----------------------------------------------------------------------------------------
+
+
+def refuse_few_tokens(detector: Any) -> None:
+    """Let mmdet's DINO, whose queries are the best of the encoder's tokens, say so where an image has fewer."""
+    choose = detector.pre_decoder
+
+    @functools.wraps(choose)
+    def choose_among_enough(self, memory, *args, **kwargs):
+        if memory.shape[1] < self.num_queries:
+            raise UsageError(
+                f'model.num_queries={self.num_queries} is more than the {memory.shape[1]} tokens of an image: '
+                'give larger images, or fewer queries'
+            )
+        return choose(self, memory, *args, **kwargs)
+
+    detector.pre_decoder = choose_among_enough
 
 
 def after_import(name: str, patch: Callable) -> None:

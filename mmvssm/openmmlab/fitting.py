@@ -13,6 +13,7 @@ from mmvssm.openmmlab.tasks import task_of
 SIDE = 256  # of the embedded images
 ITERATIONS = 200
 IMAGES = 48
+QUERIES = 100
 SHORT_SIDE = {'mmdet': 800, 'mmseg': 512}  # of images in full-size recipes
 SIZES = ('scale', 'scales', 'crop_size', 'size', 'img_scale', 'stride')
 STEP = 32
@@ -29,6 +30,9 @@ def fit_to_embedded(cfg: Config, path: Path) -> str | None:
     for part in _sized(cfg):
         _scale(part, factor)
     _shorten(cfg)
+    if cfg.model.get('as_two_stage'):  # DINO: its queries are tokens, of which a small image has few
+        cfg.model.num_queries = min(cfg.model.num_queries, QUERIES)
+        cfg.model.test_cfg.max_per_img = min(cfg.model.test_cfg.max_per_img, QUERIES)
     backbone = cfg.model.get('backbone') or {}
     for key in ('init_cfg', 'pretrained'):
         if key in backbone:

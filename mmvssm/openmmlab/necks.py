@@ -204,7 +204,7 @@ class SimplePyramid(BaseModule):
         outs = [getattr(self, name)(x) for name in self.levels]
         while len(outs) < self.num_outs:
             outs.append(outs[-1][:, :, ::2, ::2])
-        return tuple(outs)
+        return tuple(out.contiguous() for out in outs)  # mmdet's DETRs flatten them by `view`
 
 
 Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]  # (pattern, replacement), applied in turn

@@ -30,9 +30,10 @@ def build_model(target: targets.Target, *, trained: bool = True) -> nn.Module:
     cfg.model.get('backbone', {}).pop('init_cfg', None)
     content = weights.read_checkpoint(target.local_checkpoint()) if trained and target.checkpoint else {}
     meta = content.get('meta')
-    classes = (meta.get('dataset_meta') or {}).get('classes') if isinstance(meta, dict) else None
-    if classes:
-        set_num_classes(cfg.model, len(classes))
+    data_set = (meta.get('dataset_meta') or {}) if isinstance(meta, dict) else {}
+    if data_set.get('classes'):
+        stuff = len(data_set.get('stuff_classes') or ())
+        set_num_classes(cfg.model, len(data_set['classes']) - stuff, stuff)
     model = MODELS.build(cfg.model)
     if content:
         model.load_state_dict(fitting_state(model, content)[0])

@@ -62,7 +62,8 @@ class Predictor:
         meta = _meta(self.cfg, content)
         self.classes = tuple(meta['classes'])
         self.colours = _colours(meta.get('palette'), len(self.classes))
-        set_num_classes(self.cfg.model, len(self.classes))  # a config is for many data sets, a checkpoint of one
+        stuff = len(meta['stuff_classes'])
+        set_num_classes(self.cfg.model, len(self.classes) - stuff, stuff)  # a checkpoint is of one data set
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self.tile = _check_tile(tile, overlap)
         self.overlap = overlap
@@ -131,12 +132,14 @@ def _meta(cfg: Config, content: dict) -> dict:
     found: dict = {}
     for place in places:
         for key, value in (place or {}).items():
-            if str(key).lower() in ('classes', 'palette') and isinstance(value, list | tuple) and value:
+            if str(key).lower() in ('classes', 'palette', 'stuff_classes') and isinstance(value, list | tuple) and value:
                 found.setdefault(str(key).lower(), list(value))
     if 'classes' not in found:
         raise UsageError(
             'neither the checkpoint nor the config names the classes: set test_dataloader.dataset.metainfo'
         )
+    # an instance checkpoint says nothing of the stuff that its config's data set has
+    found['stuff_classes'] = [name for name in found.get('stuff_classes', ()) if name in found['classes']]
     return found
 
 
@@ -156,7 +159,7 @@ def _check_tile(tile: int | None, overlap: float) -> int | None:
 
 def _for_arrays(pipeline: list, scope: str) -> list:
     """A test pipeline that takes arrays (BGR, as mmcv reads files) and needs no labels."""
-    kept = [step for step in pipeline if 'LoadAnnotations' not in step['type']]
+    kept = [step for step in pipeline if not step['type'].endswith(('LoadAnnotations', 'LoadPanopticAnnotations'))]
     if not kept or 'LoadImage' not in kept[0]['type']:
         raise UsageError('the test pipeline of the config does not begin with LoadImageFromFile')
     packer = kept[-1]

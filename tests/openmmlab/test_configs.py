@@ -13,6 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from mmvssm.openmmlab import loading
 from mmvssm.weights import published
+from tests.openmmlab import head_recipes
 
 ROOT = Path(__file__).parents[2] / 'configs'
 CONFIGS = {path.relative_to(ROOT).with_suffix('').as_posix(): path for path in sorted(ROOT.rglob('*.py'))}
@@ -110,12 +111,18 @@ def test_data_stand_at_their_usual_places(name):
         ('mmdet', 'mmdet'): {'img': 'val2017/'},
     }
     label_images = {'img_path': 'images/validation', 'seg_map_path': 'annotations/validation'}
-    assert dataset.data_prefix == folders.get((cfg.default_scope, kind), label_images)
+    panoptic = {'seg': 'annotations/panoptic_val2017/'} if 'panoptic' in name else {}
+    assert dataset.data_prefix == folders.get((cfg.default_scope, kind), label_images) | panoptic
 
 
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_size_is_the_published_one(name):
     assert millions(model(name)) == pytest.approx(PARAMETERS[name], abs=max(0.6, 0.01 * PARAMETERS[name]))
+
+
+@pytest.mark.parametrize('name', head_recipes.TOTALS)
+def test_size_with_a_swapped_head(name):
+    assert millions(model(name)) == pytest.approx(head_recipes.TOTALS[name], abs=0.006)
 
 
 @pytest.mark.parametrize('result', DOWNSTREAM, ids=lambda r: f'{r.model}-{r.method}'.replace(' ', '_'))

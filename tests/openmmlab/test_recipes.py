@@ -18,6 +18,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from mmvssm import list_models
 from mmvssm.weights.published import find
+from tests.openmmlab import head_recipes
 
 ROOT = Path(__file__).parents[2] / 'configs'
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
@@ -572,10 +573,11 @@ PARAMETERS = {
 
 def is_registered(name: str) -> bool:
     """Whether the family of METHOD_FAMILY_SIZE is there; of one that was deleted, its rows say nothing."""
-    family = re.search(r'(?:mask_rcnn|retinanet|upernet)_([a-z0-9]+)_', name)
+    family = re.fullmatch(r'.*_([a-z]+[a-z0-9]*)_[tsbl](_.*)?', name)
     return bool(family and list_models(f'{family[1]}*'))
 
 
+RECIPES |= {name: Recipe(fields) for name, fields in head_recipes.DETECTORS.items()}
 RECIPES = {name: recipe for name, recipe in RECIPES.items() if is_registered(name)}
 PARAMETERS = {name: factors for name, factors in PARAMETERS.items() if is_registered(name)}
 

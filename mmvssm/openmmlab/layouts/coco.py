@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmvssm.data import read
 from mmvssm.pictures import palette
 
+from . import panoptic
 from .layout import SPLIT_NAMES, DataError, Layout, datasets, set_num_classes
 
 
@@ -57,6 +58,8 @@ def _point_to(cfg: Config, root: Path) -> None:
             if 'ann_file' in evaluator:
                 evaluator.ann_file = str(files[part])
     set_num_classes(cfg.model, len(names['train']))
+    if panoptic.wanted(cfg):
+        panoptic.point_to(cfg, root, names['train'])
 
 
 def _names(content: dict, path: Path) -> tuple[str, ...]:

@@ -48,14 +48,14 @@ def datasets(cfg: Config, split: str) -> Iterator[ConfigDict]:
             waiting += inner
 
 
-def set_num_classes(model: Any, number: int) -> None:
-    """Write a number of classes wherever a model config counts them; objects are things, and nothing is stuff.
+def set_num_classes(model: Any, number: int, stuff: int = 0) -> None:
+    """Write a number of classes wherever a model config counts them; objects are things, and beside them is `stuff`.
 
     Heads in lists, heads of two kinds of classes (`num_things_classes`, `num_stuff_classes`) and weights of classes in
     a list, whose last is that of no object, are among them. A backbone's classes are its own.
     """
     before = _counted(model)
-    _set_num_classes(model, number, before)
+    _set_num_classes(model, number, stuff, before)
 
 
 def _counted(node: Any) -> set[int]:
@@ -71,21 +71,21 @@ def _counted(node: Any) -> set[int]:
     return own.union(*(_counted(value) for key, value in node.items() if key != 'backbone'))
 
 
-def _set_num_classes(node: Any, number: int, before: set[int]) -> None:
+def _set_num_classes(node: Any, number: int, stuff: int, before: set[int]) -> None:
     if isinstance(node, list | tuple):
         for value in node:
-            _set_num_classes(value, number, before)
+            _set_num_classes(value, number, stuff, before)
     if not isinstance(node, dict):
         return
     for key, value in node.items():
         if key in ('num_classes', 'num_things_classes'):
             node[key] = number
         elif key == 'num_stuff_classes':
-            node[key] = 0
+            node[key] = stuff
         elif key == 'class_weight' and isinstance(value, list | tuple):
-            node[key] = _weights(list(value), number, before)
+            node[key] = _weights(list(value), number + stuff, before)
         elif key != 'backbone':
-            _set_num_classes(value, number, before)
+            _set_num_classes(value, number, stuff, before)
 
 
 def _weights(weights: list, number: int, before: set[int]) -> list:

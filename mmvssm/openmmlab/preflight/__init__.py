@@ -1,7 +1,8 @@
 """The look at a config before data are read: every setting that can be wrong by itself, or beside another, in words.
 
 `values` holds what may stand where, `keywords` what each class takes, `parts` builds the model on the meta device (no
-memory, no weights) and what belongs to it, `channels` compares backbone, necks and heads, `classes` heads and data.
+memory, no weights) and what belongs to it, `channels` compares backbone, necks and heads, `queries` the numbers of
+DETRs and Mask2Former, `classes` heads and data.
 """
 
 from mmengine.config import Config
@@ -9,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 from mmvssm.openmmlab import console
 
-from . import channels, classes, keywords, parts, values
+from . import channels, classes, keywords, parts, queries, values
 
 __all__ = ['check']
 
@@ -34,6 +35,7 @@ def _check(cfg: Config, training: bool) -> None:
     model = parts.build_model(cfg)
     if model is not None and backbone is not None:
         channels.check_heads(cfg.model, model, backbone)
+        queries.check(cfg.model, model, *channels.after_necks(cfg.model, backbone))
     classes.check(cfg)
     parts.build_hooks(cfg)
     parts.build_transforms(cfg, training)

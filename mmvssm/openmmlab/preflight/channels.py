@@ -15,6 +15,7 @@ Given = list[int]
 NECKS: dict[str, Callable[[dict, Given], Given]] = {
     'FPN': lambda neck, given: [neck['out_channels']] * neck.get('num_outs', len(given)),
     'PAFPN': lambda neck, given: [neck['out_channels']] * neck['num_outs'],
+    'CSPNeXtPAFPN': lambda neck, given: [neck['out_channels']] * len(given),
     'ChannelMapper': lambda neck, given: [neck['out_channels']] * (neck.get('num_outs') or len(given)),
     'SimplePyramid': lambda neck, given: [neck['out_channels']] * neck.get('num_outs', 5),
     'RescalePyramid': lambda neck, given: list(given),
@@ -35,9 +36,20 @@ def check_config(model: dict, backbone: Backbone) -> None:
         given, source = _after(neck, given or []), place
         if given is None:
             return  # a neck of which nothing is known
-    for kind in ('decode_head', 'auxiliary_head'):
+    for kind in ('decode_head', 'auxiliary_head', 'panoptic_head'):
         for place, head in _several(model, kind):
             _check_decode_head(place, head, given or [], source)
+
+
+def after_necks(config: dict, backbone: Backbone) -> tuple[Given | None, str]:
+    """The channels of the maps that a model's heads take, and what gives them; None where a neck is not known."""
+    given: Given | None = list(backbone.out_channels)
+    source = f'model.backbone ({type(backbone).__name__})'
+    for place, neck in _several(config, 'neck'):
+        given, source = _after(neck, given or []), place
+        if given is None:
+            break
+    return given, source
 
 
 def check_heads(config: dict, model: nn.Module, backbone: Backbone) -> None:
@@ -46,12 +58,7 @@ def check_heads(config: dict, model: nn.Module, backbone: Backbone) -> None:
     Raises:
         UsageError: both sides, and what to write.
     """
-    given: Given | None = list(backbone.out_channels)
-    source = f'model.backbone ({type(backbone).__name__})'
-    for place, neck in _several(config, 'neck'):
-        given, source = _after(neck, given or []), place
-        if given is None:
-            return
+    given, source = after_necks(config, backbone)
     if not given:
         return
     for path, head in _modules(model, ('rpn_head', 'bbox_head', 'mask_head')):

@@ -66,6 +66,11 @@ def _counts(model: dict) -> Iterator[tuple[str, int, bool]]:
                 number = head.get('num_classes') if isinstance(head, dict) else None
                 if isinstance(number, int):
                     yield f'model.{place}.num_classes', number, exact
+    for kind in ('panoptic_head', 'panoptic_fusion_head'):
+        for place, head in matching(model, kind):
+            things, stuff = head.get('num_things_classes'), head.get('num_stuff_classes')
+            if isinstance(things, int) and isinstance(stuff, int):
+                yield f'model.{place}.num_things_classes + num_stuff_classes', things + stuff, True
 
 
 def names_of(dataset: dict) -> tuple[str, ...]:

@@ -87,6 +87,7 @@ def check_batch(cfg: Config, model: nn.Module) -> None:
 def _build_scheduler(node: dict, optimizer: torch.optim.Optimizer) -> None:
     if node.pop('convert_to_iter_based', False):
         cls = PARAM_SCHEDULERS.get(node.pop('type'))
+        node.pop('_scope_', None)  # of a config that another package's inherits
         cls.build_iter_from_epoch(optimizer=optimizer, epoch_length=1000, **node)
     else:
         PARAM_SCHEDULERS.build(node, default_args=dict(optimizer=optimizer))
