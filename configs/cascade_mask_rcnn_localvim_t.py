@@ -3,7 +3,6 @@
 Nothing was published for it. RMSNorm blocks and the slow stem are explained in mask_rcnn_localvim_t.py.
 """
 
-
 _base_ = ['_base_/cascade_mask_rcnn_vitdet.py']
 model = dict(
     backbone=dict(

@@ -34,6 +34,7 @@ from . import ops, panoptic
 
 ROI_EXTRACTOR = 'mmdet.models.roi_heads.roi_extractors.single_level_roi_extractor'
 DINO = 'mmdet.models.detectors.dino'
+SEGMENTOR = 'mmseg.models.segmentors.encoder_decoder'
 
 
 @functools.cache
@@ -50,6 +51,7 @@ def install() -> None:
     resume_sharded()
     after_import(ROI_EXTRACTOR, lambda module: keep_coordinates(module.SingleRoIExtractor))
     after_import(DINO, lambda module: refuse_few_tokens(module.DINO))
+    after_import(SEGMENTOR, lambda module: window_sizes(module.EncoderDecoder))
 
 
 def import_despite_version(package: str) -> None:
@@ -228,6 +230,21 @@ def refuse_few_tokens(detector: Any) -> None:
         return choose(self, memory, *args, **kwargs)
 
     detector.pre_decoder = choose_among_enough
+
+
+# --- sliding windows --------------------------------------------------------------------------------------------------
+
+
+def window_sizes(segmentor: Any) -> None:
+    """Let heads see a window's size where mmseg slides one: its Mask2Former makes masks of `pad_shape`, the image's."""
+    slide = segmentor.slide_inference
+
+    @functools.wraps(slide)
+    def slide_without(self, inputs, batch_img_metas):
+        metas = [{key: value for key, value in meta.items() if key != 'pad_shape'} for meta in batch_img_metas]
+        return slide(self, inputs, metas)
+
+    segmentor.slide_inference = slide_without
 
 
 def after_import(name: str, patch: Callable) -> None:

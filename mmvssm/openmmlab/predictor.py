@@ -132,7 +132,11 @@ def _meta(cfg: Config, content: dict) -> dict:
     found: dict = {}
     for place in places:
         for key, value in (place or {}).items():
-            if str(key).lower() in ('classes', 'palette', 'stuff_classes') and isinstance(value, list | tuple) and value:
+            if (
+                str(key).lower() in ('classes', 'palette', 'stuff_classes')
+                and isinstance(value, list | tuple)
+                and value
+            ):
                 found.setdefault(str(key).lower(), list(value))
     if 'classes' not in found:
         raise UsageError(

@@ -82,17 +82,32 @@ def shrink(cfg: Config) -> Config:
     widths = {a['num_chs']: b['num_chs'] for a, b in zip(full, micro)}
     for part in map(cfg.model.get, ('neck', 'decode_head', 'auxiliary_head', 'panoptic_head')):
         for item in part if isinstance(part, list) else [part]:
-            if item is not None:
-                old = item.in_channels
-                item.in_channels = widths[old] if isinstance(old, int) else [widths[width] for width in old]
+            for key in ('in_channels', 'c1_in_channels'):
+                if item is not None and key in item:  # else they are those of a neck
+                    item[key] = exchanged(item[key], widths)
     quiet_sync_bn(cfg.model)
     if cfg.default_scope == 'mmseg':
-        cfg.model.decode_head.channels = cfg.model.auxiliary_head.channels = 16
+        narrow_heads(cfg.model)
         cfg.model.data_preprocessor.size = (128, 128)
     else:
         narrow(cfg.model)
         few_proposals(cfg.model)
     return cfg
+
+
+def exchanged(channels, widths: dict[int, int]):
+    """Other numbers for those that are keys of `widths`."""
+    return widths.get(channels, channels) if isinstance(channels, int) else [widths.get(one, one) for one in channels]
+
+
+def narrow_heads(model) -> None:
+    """Of a segmentor: 16 channels, or an eighth of those of a head with queries."""
+    for part in (model.decode_head, model.get('auxiliary_head')):
+        for head in part if isinstance(part, list) else [part]:
+            if head is not None and 'channels' in head:
+                head.channels = 16
+            elif head is not None:
+                narrow(head)
 
 
 def quiet_sync_bn(node) -> None:

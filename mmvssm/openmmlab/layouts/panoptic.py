@@ -58,7 +58,9 @@ def point_to(cfg: Config, root: Path, objects: tuple[str, ...]) -> None:
 
 def _file(root: Path, split: str) -> Path | None:
     exact = (root / f'annotations/panoptic_{name}.json' for name in SPLIT_NAMES[split])
-    loose = (path for pattern in (f'*/*panoptic*{split}*.json', f'*{split}*/*panoptic*.json') for path in root.glob(pattern))
+    loose = (
+        path for pattern in (f'*/*panoptic*{split}*.json', f'*{split}*/*panoptic*.json') for path in root.glob(pattern)
+    )
     return next((path for path in (*exact, *sorted(loose)) if path.is_file()), None)
 
 
