@@ -1,6 +1,7 @@
-"""Cascade Mask R-CNN, ViTDet style, with LocalVim-T, COCO: mask_rcnn_localvim_t.py on cascade_mask_rcnn_vim_t.py's heads.
+"""Cascade Mask R-CNN, ViTDet style, with LocalVim-T, COCO. Nothing was published: this recipe is our own.
 
-Nothing was published for it. RMSNorm blocks and the slow stem are explained in mask_rcnn_localvim_t.py.
+mask_rcnn_localvim_t.py with the heads of cascade_mask_rcnn_vim_t.py.
+RMSNorm blocks and the slow stem are explained in mask_rcnn_localvim_t.py.
 """
 
 _base_ = ['_base_/cascade_mask_rcnn_vitdet.py']

@@ -1,6 +1,7 @@
 """Cascade Mask R-CNN, ViTDet style, with Vision-LSTM-T (ViL v2), COCO. Nothing was published: this recipe is our own.
 
-The heads, pyramid and schedule of cascade_mask_rcnn_vim_t.py; the drop path and layer decay of the published ADE20K runs.
+The heads, pyramid and schedule of cascade_mask_rcnn_vim_t.py; the drop path and layer decay of the published ADE20K
+runs.
 """
 
 _base_ = ['_base_/cascade_mask_rcnn_vitdet.py']

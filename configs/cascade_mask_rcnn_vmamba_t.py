@@ -1,4 +1,7 @@
-"""Cascade Mask R-CNN 1x with VMamba-T[s1l8], COCO. No such detector was published: mmdet's recipe, see _base_/cascade_mask_rcnn_coco_1x.py."""
+"""Cascade Mask R-CNN 1x with VMamba-T[s1l8], COCO. No such detector was published.
+
+The recipe is mmdet's: _base_/cascade_mask_rcnn_coco_1x.py.
+"""
 
 _base_ = ['_base_/cascade_mask_rcnn_coco_1x.py']
 model = dict(

@@ -1,4 +1,7 @@
-"""Deformable DETR with VMamba-T[s1l8], COCO. No such detector was published: mmdet's recipe, see _base_/deformable_detr_coco_50e.py."""
+"""Deformable DETR with VMamba-T[s1l8], COCO. No such detector was published.
+
+The recipe is mmdet's: _base_/deformable_detr_coco_50e.py.
+"""
 
 _base_ = ['_base_/deformable_detr_coco_50e.py']
 model = dict(

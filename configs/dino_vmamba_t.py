@@ -1,4 +1,7 @@
-"""DINO with VMamba-T[s1l8], COCO. No such detector was published: mmdet's recipe, see _base_/dino_coco_12e.py."""
+"""DINO with VMamba-T[s1l8], COCO. No such detector was published.
+
+The recipe is mmdet's: _base_/dino_coco_12e.py.
+"""
 
 _base_ = ['_base_/dino_coco_12e.py']
 model = dict(

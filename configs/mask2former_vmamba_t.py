@@ -1,4 +1,7 @@
-"""Mask2Former with VMamba-T[s1l8], COCO. No such detector was published: mmdet's recipe, see _base_/mask2former_coco_50e.py."""
+"""Mask2Former with VMamba-T[s1l8], COCO. No such detector was published.
+
+The recipe is mmdet's: _base_/mask2former_coco_50e.py.
+"""
 
 _base_ = ['_base_/mask2former_coco_50e.py']
 model = dict(

@@ -1,4 +1,7 @@
-"""RetinaNet 1x with VMamba-T[s1l8], COCO. No such detector was published: mmdet's recipe, see _base_/retinanet_coco_1x.py."""
+"""RetinaNet 1x with VMamba-T[s1l8], COCO. No such detector was published.
+
+The recipe is mmdet's: _base_/retinanet_coco_1x.py.
+"""
 
 _base_ = ['_base_/retinanet_coco_1x.py']
 model = dict(

@@ -1,4 +1,7 @@
-"""RTMDet-Ins with VMamba-T[s1l8], COCO. No such detector was published: mmdet's recipe, see _base_/rtmdet_ins_coco_100e.py."""
+"""RTMDet-Ins with VMamba-T[s1l8], COCO. No such detector was published.
+
+The recipe is mmdet's: _base_/rtmdet_ins_coco_100e.py.
+"""
 
 _base_ = ['_base_/rtmdet_ins_coco_100e.py']
 model = dict(

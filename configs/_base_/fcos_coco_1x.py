@@ -1,7 +1,7 @@
 """FCOS with FPN on COCO, 12 epochs: mmdet's best head (centre sampling, normed boxes, GIoU), AdamW as for RetinaNet.
 
-mmdet's configs of FCOS are for Caffe's ResNet: BGR, not divided by a deviation. Here images are what these backbones were
-trained on. Bias rates of SGD are dropped.
+mmdet's configs of FCOS are for Caffe's ResNet: BGR, not divided by a deviation. Here images are what these backbones
+were trained on. The rates of biases, which are for SGD, are dropped.
 """
 
 _base_ = ['mmdet::fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py', './runtime.py']

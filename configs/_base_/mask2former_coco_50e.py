@@ -1,7 +1,7 @@
 """Mask2Former on COCO, instances, 50 epochs of large-scale jitter, batch 16: mmdet's recipe for Swin.
 
-There is no neck: `panoptic_head.in_channels` has the widths of the backbone's four maps. The backbone learns at a tenth of
-the rate, and its norms do not decay.
+There is no neck: `panoptic_head.in_channels` has the widths of the backbone's four maps. The backbone learns at a tenth
+of the rate, and norms do not decay.
 """
 
 _base_ = ['mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', './runtime.py']

@@ -28,6 +28,8 @@ from mmvssm.openmmlab.loading import fitting_state
 from mmvssm.openmmlab.tasks import task_of
 from mmvssm.pictures import Colours
 
+META = ('classes', 'palette', 'stuff_classes')
+
 
 class Predictor:
     """A detector or segmentor with its weights, loaded strictly.
@@ -132,11 +134,7 @@ def _meta(cfg: Config, content: dict) -> dict:
     found: dict = {}
     for place in places:
         for key, value in (place or {}).items():
-            if (
-                str(key).lower() in ('classes', 'palette', 'stuff_classes')
-                and isinstance(value, list | tuple)
-                and value
-            ):
+            if str(key).lower() in META and isinstance(value, list | tuple) and value:
                 found.setdefault(str(key).lower(), list(value))
     if 'classes' not in found:
         raise UsageError(

@@ -1,6 +1,7 @@
-"""What the configs of swapped heads hold: mmdet's recipes for these heads, since nothing was published with our backbones.
+"""What the configs of swapped heads hold: mmdet's recipes for these heads.
 
-Rows for test_recipes: config -> dotted field -> value. `TOTALS` are millions of parameters, the backbone's included.
+Nothing was published for these with the backbones here. Rows for test_recipes: config -> dotted field -> value.
+`TOTALS` are millions of parameters, the backbone's included.
 """
 
 ADAMW = {'optim_wrapper.optimizer.type': 'AdamW', 'train_dataloader.batch_size': 2}

@@ -1,4 +1,4 @@
-"""Panoptic labels of a COCO folder: annotations/panoptic_*.json beside the instances, and a folder of PNGs of that name.
+"""Panoptic labels of a COCO folder: annotations/panoptic_*.json beside the instances, and a folder of its PNGs.
 
 A panoptic config on a folder without them learns its objects alone: things, and no stuff.
 """
@@ -58,10 +58,8 @@ def point_to(cfg: Config, root: Path, objects: tuple[str, ...]) -> None:
 
 def _file(root: Path, split: str) -> Path | None:
     exact = (root / f'annotations/panoptic_{name}.json' for name in SPLIT_NAMES[split])
-    loose = (
-        path for pattern in (f'*/*panoptic*{split}*.json', f'*{split}*/*panoptic*.json') for path in root.glob(pattern)
-    )
-    return next((path for path in (*exact, *sorted(loose)) if path.is_file()), None)
+    loose = sorted(root.glob(f'annotations/panoptic*{split}*.json'))
+    return next((path for path in (*exact, *loose) if path.is_file()), None)
 
 
 def _read(path: Path) -> dict:

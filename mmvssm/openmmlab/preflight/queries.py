@@ -39,8 +39,8 @@ def check(config: dict, model: nn.Module, given: list[int] | None, source: str) 
         return
     if given is not None and len(given) != levels:
         raise UsageError(
-            f'model.num_feature_levels={levels}, but {source} gives {len(given)} maps: write {source}.num_outs={levels}, '
-            f'or model.num_feature_levels={len(given)} and num_levels={len(given)} in encoder and decoder'
+            f'model.num_feature_levels={levels}, but {source} gives {len(given)} maps: '
+            f'write {source}.num_outs={levels}, or {len(given)} there and for num_levels in encoder and decoder'
         )
     for place in ('encoder.layer_cfg.self_attn_cfg', 'decoder.layer_cfg.cross_attn_cfg'):
         own = look_up(config, f'{place}.num_levels', 4)
