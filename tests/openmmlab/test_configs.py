@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from mmvssm.openmmlab import loading
 from mmvssm.weights import published
-from tests.openmmlab import head_recipes
+from tests.openmmlab import head_recipes, segmentor_recipes
 
 ROOT = Path(__file__).parents[2] / 'configs'
 CONFIGS = {path.relative_to(ROOT).with_suffix('').as_posix(): path for path in sorted(ROOT.rglob('*.py'))}
@@ -120,9 +120,12 @@ def test_size_is_the_published_one(name):
     assert millions(model(name)) == pytest.approx(PARAMETERS[name], abs=max(0.6, 0.01 * PARAMETERS[name]))
 
 
-@pytest.mark.parametrize('name', head_recipes.TOTALS)
+SWAPPED = head_recipes.TOTALS | segmentor_recipes.TOTALS
+
+
+@pytest.mark.parametrize('name', SWAPPED)
 def test_size_with_a_swapped_head(name):
-    assert millions(model(name)) == pytest.approx(head_recipes.TOTALS[name], abs=0.006)
+    assert millions(model(name)) == pytest.approx(SWAPPED[name], abs=0.006)
 
 
 @pytest.mark.parametrize('result', DOWNSTREAM, ids=lambda r: f'{r.model}-{r.method}'.replace(' ', '_'))

@@ -18,7 +18,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from mmvssm import list_models
 from mmvssm.weights.published import find
-from tests.openmmlab import head_recipes
+from tests.openmmlab import head_recipes, segmentor_recipes
 
 ROOT = Path(__file__).parents[2] / 'configs'
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
@@ -577,7 +577,7 @@ def is_registered(name: str) -> bool:
     return bool(family and list_models(f'{family[1]}*'))
 
 
-RECIPES |= {name: Recipe(fields) for name, fields in head_recipes.DETECTORS.items()}
+RECIPES |= {name: Recipe(fields) for name, fields in (head_recipes.DETECTORS | segmentor_recipes.SEGMENTORS).items()}
 RECIPES = {name: recipe for name, recipe in RECIPES.items() if is_registered(name)}
 PARAMETERS = {name: factors for name, factors in PARAMETERS.items() if is_registered(name)}
 
