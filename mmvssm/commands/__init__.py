@@ -16,6 +16,7 @@ COMMANDS = {
     'train': 'train a detector or a segmentor',
     'test': 'evaluate one on a data set',
     'predict': 'run one on images, folders, URLs, videos or a camera',
+    'compare': 'training runs beside each other: scores, curves, settings',
     'draw': 'scan paths, receptive fields, features, curves and training samples as pictures',
     'profile': 'parameters, FLOPs, memory and speed, beside other models',
     'export': 'write ONNX or PyTorch export files, checked',

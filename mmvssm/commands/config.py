@@ -57,25 +57,12 @@ def _resolved(args: argparse.Namespace, path):
 
 
 def _diff(args: argparse.Namespace, other) -> None:
-    before, after = (_flat(_resolved(args, path).to_dict()) for path in (configs.find(args.config), other))
+    from mmvssm.openmmlab.config_files import flat
+
+    before, after = (flat(_resolved(args, path).to_dict()) for path in (configs.find(args.config), other))
     for key in sorted(before.keys() | after.keys()):
         if key not in after or key not in before or before[key] != after[key]:
             print(f'{key}\n  - {before.get(key, "(not set)")}\n  + {after.get(key, "(not set)")}')
-
-
-def _flat(node, place: str = '') -> dict:
-    """{'model.backbone.arch': 'tiny_s1l8', ...}: leaves by the dotted names that --cfg-options take."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
-    leaves: dict = {}
-    for key, value in items:
-        name = f'{place}.{key}' if place else str(key)
-        plain = not isinstance(value, dict) and not (isinstance(value, list | tuple) and any(map(_nested, value)))
-        leaves.update({name: value} if plain else _flat(value, name))
-    return leaves
-
-
-def _nested(value) -> bool:
-    return isinstance(value, dict | list | tuple)
 
 
 def _save(args: argparse.Namespace, path) -> None:
