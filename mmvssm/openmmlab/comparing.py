@@ -2,6 +2,7 @@
 
 import glob
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -102,10 +103,7 @@ def differences_in_words(found: Runs, differing: Mapping[str, Mapping[str, Any]]
     if not differing:
         return 'the settings are the same'
     width = 32 if len(found) < 4 else 18
-    rows = [
-        [key, *(_cut(_plain(values[name]), width) if name in values else GAP for name in found)]
-        for key, values in differing.items()
-    ]
+    rows = [[key, *_cells(values, list(found), width)] for key, values in differing.items()]
     return _aligned([['setting', *(_cut(name, width, '') for name in found)], *rows])
 
 
@@ -148,6 +146,15 @@ def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f'[{", ".join(map(_plain, value))}]'
     return value if isinstance(value, str) else repr(value)
+
+
+def _cells(values: Mapping[str, Any], names: Sequence[str], width: int) -> list[str]:
+    """The values of runs, cut to fit; what long ones begin with alike is left out."""
+    plain = {name: _plain(value) for name, value in values.items()}
+    same = os.path.commonprefix(list(plain.values())) if len(plain) > 1 else ''
+    if len(same) > 4 and max(map(len, plain.values())) > width:
+        plain = {name: f'..{text[len(same) :]}' for name, text in plain.items()}
+    return [_cut(plain[name], width) if name in plain else GAP for name in names]
 
 
 def _cut(text: str, width: int, gap: str = ' ... ') -> str:

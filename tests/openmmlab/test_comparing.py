@@ -86,6 +86,12 @@ def test_long_values_are_cut_and_whole_in_the_json():
     assert comparing.as_json(found, differing)['differences']['data_root']['one'] == path
 
 
+def test_long_values_are_cut_where_they_differ():
+    differing = {'directions': {name: f'/tmp/of/all/the/runs/{name}/directions.json' for name in ('one', 'two')}}
+    words = comparing.differences_in_words({'one': run(), 'two': run()}, differing)
+    assert words.splitlines()[1].split() == ['directions', '..one/directions.json', '..two/directions.json']
+
+
 def test_json_has_null_where_there_is_no_number():
     content = comparing.as_json({'one': run(curves={'loss': ([1], [float('nan')])})}, {})
     assert json.loads(json.dumps(content, allow_nan=False))['runs']['one']['curves']['loss'] == [[1], [None]]
