@@ -1,4 +1,4 @@
-"""List the configs that come with the package; print one as it resolves, save it, or compare two."""
+"""List the configs that come with the package; print, save or compare one, see what is trained how."""
 
 import argparse
 
@@ -11,7 +11,8 @@ EXAMPLES = """examples:
   mmvssm config mask_rcnn_vmamba_t                 # one, with everything that it inherits
   mmvssm config mask_rcnn_vmamba_t --save mine.py  # a file to change: it inherits from the original
   mmvssm config mask_rcnn_vmamba_t --full --save mine.py
-  mmvssm config mask_rcnn_vmamba_t --diff mask_rcnn_vil_t"""
+  mmvssm config mask_rcnn_vmamba_t --diff mask_rcnn_vil_t
+  mmvssm config upernet_vil_t --param-groups       # what is trained how: layer decay, weight decay"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--save', metavar='FILE', help='write it to a file that does not exist yet')
     parser.add_argument('--full', action='store_true', help='with --save: everything written out, no inheritance')
     parser.add_argument('--diff', metavar='OTHER', help='show the settings in which another config differs')
+    parser.add_argument(
+        '--param-groups', action='store_true', help="show the optimizer's groups: learning rate, weight decay, sizes"
+    )
+    parser.add_argument('--json', action='store_true', help='with --param-groups: records for programs')
 
 
 def run(args: argparse.Namespace) -> None:
-    """List, print, save or compare."""
+    """List, print, save, compare or look."""
+    from mmvssm.errors import UsageError
+
+    if args.json and not args.param_groups:
+        raise UsageError('--json writes the groups of --param-groups')
     if not args.config or (configs.named(args.config) is None and not args.config.endswith('.py')):
         _list(args.config)
         return
@@ -33,6 +42,8 @@ def run(args: argparse.Namespace) -> None:
         _diff(args, configs.find(args.diff))
     elif args.save:
         _save(args, path)
+    elif args.param_groups:
+        _param_groups(args, path)
     else:
         print(_resolved(args, path).pretty_text.rstrip())
 
@@ -54,6 +65,16 @@ def _resolved(args: argparse.Namespace, path):
     cfg = config_files.read(path)
     config_files.override(cfg, arguments.options(args.cfg_options))
     return cfg
+
+
+def _param_groups(args: argparse.Namespace, path) -> None:
+    import json
+    from dataclasses import asdict
+
+    from mmvssm.openmmlab import parameter_groups
+
+    found = parameter_groups.groups(_resolved(args, path))
+    print(json.dumps([asdict(one) for one in found], indent=1) if args.json else parameter_groups.in_words(found))
 
 
 def _diff(args: argparse.Namespace, other) -> None:

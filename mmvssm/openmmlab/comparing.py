@@ -151,7 +151,7 @@ def _plain(value: Any) -> str:
 def _cells(values: Mapping[str, Any], names: Sequence[str], width: int) -> list[str]:
     """The values of runs, cut to fit; what long ones begin with alike is left out."""
     plain = {name: _plain(value) for name, value in values.items()}
-    same = os.path.commonprefix(list(plain.values())) if len(plain) > 1 else ''
+    same = os.path.commonprefix(list(plain.values())) if len(plain) > 1 else ''  # noqa: RUF071 - of any text
     if len(same) > 4 and max(map(len, plain.values())) > width:
         plain = {name: f'..{text[len(same) :]}' for name, text in plain.items()}
     return [_cut(plain[name], width) if name in plain else GAP for name in names]
