@@ -56,7 +56,8 @@ def add(cfg: Config, helps: Helps) -> None:
     wanted = helps.save_best or (AUTO if helps.early_stopping is not None else None)
     if wanted is not None:
         score = main_score(cfg) if wanted == AUTO else wanted
-        cfg.merge_from_dict({'default_hooks.checkpoint.save_best': score})
+        best = {'default_hooks.checkpoint.save_best': score, 'default_hooks.checkpoint.rule': _rule(score)}
+        cfg.merge_from_dict(best)
         if helps.early_stopping is not None:
             _add_early_stopping(cfg, helps.early_stopping, score)
 
@@ -70,10 +71,13 @@ def _add_ema(cfg: Config, momentum: float) -> None:
 def _add_early_stopping(cfg: Config, patience: int, score: str) -> None:
     if patience < 1:
         raise UsageError(f'--early-stopping {patience}: allowed: 1 or more validations')
-    hook = dict(type='EarlyStoppingHook', monitor=score, patience=patience, min_delta=NO_PROGRESS)
-    if 'loss' not in score:
-        hook['rule'] = 'greater'
+    hook = dict(type='EarlyStoppingHook', monitor=score, rule=_rule(score), patience=patience, min_delta=NO_PROGRESS)
     _add_hook(cfg, '--early-stopping', hook)
+
+
+def _rule(score: str) -> str:
+    """Which values are better: mmengine knows only the names of its own packages' scores."""
+    return 'less' if 'loss' in score.lower() or 'error' in score.lower() else 'greater'
 
 
 def _add_hook(cfg: Config, flag: str, hook: dict[str, Any]) -> None:

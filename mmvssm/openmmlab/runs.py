@@ -25,7 +25,9 @@ from mmvssm.pictures.curves import Curve, read_records
 RECORDS = 'vis_data/scalars.json'
 PLACES = ('step', 'iter', 'epoch')
 CLOCKS = ('time', 'data_time')  # of training and of validation, by the same names
-OWN = ('work_dir', 'launcher', 'resume', 'experiment_name', 'cfg')  # settings that no two runs share
+# settings of a start, which change nothing of what is trained
+OWN = ('work_dir', 'launcher', 'resume', 'experiment_name', 'visualizer', 'log_level')
+OWN_HOOKS = ('mmvssm.StrictLoadHook', 'mmvssm.StartLineHook')
 PACKAGES = ('PyTorch', 'MMEngine', 'MMCV', 'MMDetection', 'MMSegmentation', 'mmvssm')
 EARLY = ('the monitored metric did not improve', 'Stopping threshold reached', ': the search ends here')
 
@@ -57,7 +59,7 @@ class Run:
         versions: package -> version.
         scores: metric -> its score.
         curves: quantity -> (iterations, values).
-        settings: the config, by dotted names, without what no two runs share.
+        settings: the config, by dotted names, without what changes nothing of what is trained.
     """
 
     folder: Path
@@ -150,6 +152,7 @@ def _settings(cfg: dict[str, Any]) -> dict[str, Any]:
     """What the runner reads: not the names that a config only gives to parts of itself."""
     read = {key: value for key, value in cfg.items() if key in RUNNER and key not in OWN}
     hooks = [hook for hook in read.get('custom_hooks') or [] if isinstance(hook, dict)]
+    hooks = [hook for hook in hooks if hook.get('type') not in OWN_HOOKS]
     if len({hook.get('type') for hook in hooks}) == len(hooks):  # one more or less does not move the others
         read['custom_hooks'] = {str(hook.get('type')): {**hook, 'type': True} for hook in hooks}
     return config_files.flat(read)
