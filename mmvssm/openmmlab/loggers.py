@@ -129,7 +129,7 @@ class WandbBackend(WandbVisBackend):
             project=os.environ.get('WANDB_PROJECT', 'mmvssm'),
             dir=str(Path(self._save_dir).parent),  # it makes a folder of its own name there
             resume='allow',
-            mode=_wandb_mode(),
+            mode=wandb_mode(),
             settings=dict(console='off'),  # the work folder has the log
         )
         super()._init_env()
@@ -156,7 +156,7 @@ class WandbBackend(WandbVisBackend):
             self._wandb.finish()  # `join`, as mmengine has it, is a name of the past
 
 
-def _wandb_mode() -> str:
+def wandb_mode() -> str:
     """What the user says; else online where there is a key and the server answers: it would ask, or wait, otherwise."""
     import wandb
 
