@@ -1,7 +1,8 @@
 """Loggers by one option: mmengine's backends for TensorBoard, WandB and MLflow, mended, in the work folder of a run.
 
-Each writes into WORK_DIR/NAME. A resumed run goes on in the logger's run that it had, by the name that is kept in the
-file `run` there; without a resumption a new one begins beside it.
+Each writes into WORK_DIR/NAME, from the first value on: a test with the config that a run has left logs nothing. A
+resumed run goes on in the logger's run that it had, by the name that is kept in the file `run` there; without a
+resumption a new one begins beside it.
 """
 
 from __future__ import annotations
@@ -61,6 +62,14 @@ def add(cfg: Config, names: Sequence[str], resume: bool) -> None:
     cfg.visualizer = dict(visualizer, vis_backends=[*(visualizer.get('vis_backends') or []), *own])
 
 
+def forget(cfg: Config) -> None:
+    """Take out what :func:`add` has put into the config that an earlier run has left: it is that run's."""
+    backends = (cfg.get('visualizer') or {}).get('vis_backends')
+    if isinstance(backends, list | tuple):
+        own = [f'mmvssm.{name}' for name, _ in LOGGERS.values()]
+        cfg.visualizer.vis_backends = [b for b in backends if b.get('type') not in own or 'resume' not in b]
+
+
 def _name_of_run(folder: str, resume: bool) -> str:
     """The name of a logger's run: what the file `run` has where a run goes on, else a new one, and it is kept there."""
     file = Path(folder, 'run')
@@ -72,8 +81,30 @@ def _name_of_run(folder: str, resume: bool) -> str:
     return name
 
 
+class _FromTheFirstValue:
+    """A backend that begins its run with the first value, and logs the settings then."""
+
+    experiment: Any
+    _config: Config | None = None
+
+    def add_config(self, config: Config, **kwargs: Any) -> None:
+        """Keep the settings until there is a run."""
+        self._config = config
+
+    def _begun(self) -> Any:
+        """What values are logged to."""
+        experiment = self.experiment
+        if self._config is not None:
+            config, self._config = self._config, None
+            self._log_settings(config)
+        return experiment
+
+    def _log_settings(self, config: Config) -> None:
+        raise NotImplementedError
+
+
 @VISBACKENDS.register_module()
-class TensorBoardBackend(TensorboardVisBackend):
+class TensorBoardBackend(_FromTheFirstValue, TensorboardVisBackend):
     """mmengine's, one folder of events a run, whatever number of times it is resumed.
 
     What the stopped run has logged behind the checkpoint that it goes on from is hidden, and what is logged is on the
@@ -86,24 +117,26 @@ class TensorBoardBackend(TensorboardVisBackend):
 
     def __init__(self, save_dir: str, resume: bool = False):
         super().__init__(save_dir)
-        self._folder, self._resume, self._begun = save_dir, resume, False
+        self._folder, self._resume = save_dir, resume
 
     def _init_env(self) -> None:
         self._save_dir = str(Path(self._folder, _name_of_run(self._folder, self._resume)))
         super()._init_env()
+        if self._resume:
+            self._tensorboard.purge_step = MessageHub.get_current_instance().get_info('iter', 0) + 1
+            self._tensorboard.close()  # it opens a file anew, and tells there where it goes on
+
+    def _log_settings(self, config: Config) -> None:
+        super(_FromTheFirstValue, self).add_config(config)
 
     def add_scalars(self, scalar_dict: dict, step: int = 0, file_path: str | None = None, **kwargs: Any) -> None:
-        writer = self.experiment
-        if self._resume and not self._begun:
-            writer.close()  # it opens a file anew, and tells there where it goes on
-            writer.purge_step = MessageHub.get_current_instance().get_info('iter', 0) + 1
-        self._begun = True
+        writer = self._begun()
         super().add_scalars(scalar_dict, step, file_path, **kwargs)
         writer.flush()
 
 
 @VISBACKENDS.register_module()
-class WandbBackend(WandbVisBackend):
+class WandbBackend(_FromTheFirstValue, WandbVisBackend):
     """mmengine's, without what it gets wrong; offline where there is no key or no network.
 
     mmengine counts calls as steps, so that validations and resumed runs move everything behind them; uploads all Python
@@ -135,8 +168,8 @@ class WandbBackend(WandbVisBackend):
         super()._init_env()
         self._wandb.define_metric('*', step_metric='step')
 
-    def add_config(self, config: Config, **kwargs: Any) -> None:
-        self.experiment.config.update(_plain_settings(config), allow_val_change=True)
+    def _log_settings(self, config: Config) -> None:
+        self._wandb.config.update(_plain_settings(config), allow_val_change=True)
 
     def add_graph(self, model: Any, data_batch: Any, **kwargs: Any) -> None:
         """Nothing: WandB's watch changes what runs."""
@@ -149,7 +182,7 @@ class WandbBackend(WandbVisBackend):
         self.add_scalars({name: value}, step)
 
     def add_scalars(self, scalar_dict: dict, step: int = 0, file_path: str | None = None, **kwargs: Any) -> None:
-        self.experiment.log({**{name: float(value) for name, value in scalar_dict.items()}, 'step': step})
+        self._begun().log({**{name: float(value) for name, value in scalar_dict.items()}, 'step': step})
 
     def close(self) -> None:
         if hasattr(self, '_wandb'):
@@ -174,7 +207,7 @@ def wandb_mode() -> str:
 
 
 @VISBACKENDS.register_module()
-class MLflowBackend(MLflowVisBackend):
+class MLflowBackend(_FromTheFirstValue, MLflowVisBackend):
     """mmengine's, without what it gets wrong; into a local database unless `MLFLOW_TRACKING_URI` names a server.
 
     mmengine writes plain files, which MLflow refuses by now; logs all settings in one call and whole, which MLflow
@@ -209,13 +242,17 @@ class MLflowBackend(MLflowVisBackend):
         else:
             mlflow.start_run(run_name=f'{folder.parent.name} {name}', tags={'mmvssm_run': name})
 
-    def add_config(self, config: Config, **kwargs: Any) -> None:
-        mlflow = self.experiment
+    def _log_settings(self, config: Config) -> None:
+        mlflow = self._mlflow
         logged = mlflow.get_run(mlflow.active_run().info.run_id).data.params
         fresh = [(key, str(value)[:LONGEST]) for key, value in _plain_settings(config).items() if key not in logged]
         for i in range(0, len(fresh), AT_ONCE):
             mlflow.log_params(dict(fresh[i : i + AT_ONCE]))
         mlflow.log_text(config.pretty_text, 'config.py')
+
+    def add_scalars(self, scalar_dict: dict, step: int = 0, file_path: str | None = None, **kwargs: Any) -> None:
+        self._begun()
+        super().add_scalars(scalar_dict, step, file_path, **kwargs)
 
     def add_image(self, name: str, image: Any, step: int = 0, **kwargs: Any) -> None:
         self.experiment.log_image(image, f'{name}_{step}.png')

@@ -44,6 +44,7 @@ def test_tensorboard_has_what_mmengine_s_record_has(trained):
     (record,) = trained.glob('*/vis_data/scalars.json')
     lines = [json.loads(line) for line in record.open()]
     found = events(trained)
+    assert found.Tags()['tensors'] == ['config/text_summary']
     for name in ('loss', 'lr', 'coco/bbox_mAP'):
         wanted = [(line['step'], pytest.approx(line[name])) for line in lines if name in line]
         assert [(event.step, event.value) for event in found.Scalars(name)] == wanted
@@ -52,6 +53,7 @@ def test_tensorboard_has_what_mmengine_s_record_has(trained):
 def test_the_best_is_loaded_whole_and_without_a_word(trained, capsys):
     main(['test', str(trained / 'config.py'), str(trained / 'best_coco_bbox_mAP_epoch_1.pth')])
     assert 'coco/bbox_mAP' in capsys.readouterr().out
+    events(trained)  # of one run still
 
 
 def test_scaling_and_gathering_do_not_go_together(trained):

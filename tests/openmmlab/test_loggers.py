@@ -76,6 +76,17 @@ def test_tensorboard_begins_a_run_of_its_own_without_a_resumption(tmp_path):
     assert len({path.parent for path in (tmp_path / 'tensorboard').glob('*/events*')}) == 2
 
 
+def test_a_test_with_the_config_that_a_run_has_left_begins_nothing(tmp_path):
+    cfg = Config(dict(work_dir=str(tmp_path)))
+    loggers.add(cfg, ['tensorboard'], resume=False)
+    backend = loggers.TensorBoardBackend(f'{tmp_path}/tensorboard')
+    backend.add_config(cfg)
+    backend.close()
+    assert not (tmp_path / 'tensorboard').exists()
+    loggers.forget(cfg)
+    assert [one['type'] for one in cfg.visualizer.vis_backends] == ['LocalVisBackend']
+
+
 def events(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -99,7 +110,7 @@ def test_wandb_has_each_value_at_its_step_and_goes_on(wandb, tmp_path):
     assert wandb.run is None
     assert run.steps == ('*', 'step')
     assert [(row['step'], row['loss']) for row in run.rows if 'loss' in row] == losses(tmp_path)
-    assert [row['step'] for row in run.rows if 'toy/score' in row] == [1, 1, 2]  # the validation at the stop is repeated
+    assert [row['step'] for row in run.rows if 'toy/score' in row] == [1, 1, 2]  # the one at the stop is repeated
     assert run.starts[0] == run.starts[1]
     assert run.starts[0]['dir'] == str(tmp_path)
 
@@ -155,6 +166,7 @@ def test_settings_of_any_kind_and_number_are_logged_and_may_change_when_resumed(
         for cls in (loggers.MLflowBackend, loggers.WandbBackend):
             backend = cls(str(tmp_path / cls.__name__), resume=number == 2)
             backend.add_config(Config(dict(ODD, changed=number)))
+            backend.add_scalars(dict(loss=1.0), number)
             backend.close()
     ((run,),) = (store.runs for store in mlflow.stores.values())
     assert run.data.params['changed'] == '1'
