@@ -28,7 +28,7 @@ CLOCKS = ('time', 'data_time')  # of training and of validation, by the same nam
 # settings of a start, which change nothing of what is trained
 OWN = ('work_dir', 'launcher', 'resume', 'experiment_name', 'visualizer', 'log_level')
 OWN_HOOKS = ('mmvssm.StrictLoadHook', 'mmvssm.StartLineHook')
-PACKAGES = ('PyTorch', 'MMEngine', 'MMCV', 'MMDetection', 'MMSegmentation', 'mmvssm')
+PACKAGES = ('PyTorch', 'MMEngine', 'MMCV', 'MMDetection', 'MMSegmentation')
 EARLY = ('the monitored metric did not improve', 'Stopping threshold reached', ': the search ends here')
 
 
@@ -265,6 +265,8 @@ def _read_log(run: Run, logs: Sequence[str]) -> None:
             run.parameters = float(found[1])
         if found := re.search(r'^    seed: (\d+)$', log, re.M):
             run.seed = int(found[1])
+        if found := re.search(r'; mmvssm ([\w.+-]+); ', log):
+            run.versions['mmvssm'] = found[1]
         for name in PACKAGES:
             if found := re.search(rf'^    {name}: (\S+)$', log, re.M):
                 run.versions[name] = found[1]

@@ -1,20 +1,23 @@
 """What a work folder tells of its run: real ones of a toy, resumed and killed, and records written by hand."""
 
 import json
+import re
 
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 
+import mmvssm
 from mmvssm.errors import UsageError
 from mmvssm.openmmlab import runs, work_folder
+from mmvssm.openmmlab.hooks import start_line
 from tests.openmmlab import toy
 
 LOG = """
     PyTorch: 2.9.0
     MMEngine: 0.10.12
     seed: 7
-2026/01/01 00:00:00 - mmengine - INFO - Toy, 0.2 M parameters: 4 epochs
+2026/01/01 00:00:00 - mmengine - INFO - Toy, 0.2 M parameters: 4 epochs; mmvssm 0.1.0+b7c8efc-dirty; the whole log: x
 """
 RESUMED = 'resumed epoch: 1, iter: 10'
 
@@ -119,7 +122,13 @@ def test_the_log_tells_how_long_an_epoch_is(tmp_path):
 def test_the_log_tells_seed_versions_and_parameters(tmp_path):
     run = runs.read(write(tmp_path, (training(10, memory=1234), '')))
     assert (run.seed, run.parameters, run.memory) == (7, 0.2, 1234)
-    assert run.versions == {'PyTorch': '2.9.0', 'MMEngine': '0.10.12'}
+    assert run.versions == {'PyTorch': '2.9.0', 'MMEngine': '0.10.12', 'mmvssm': '0.1.0+b7c8efc-dirty'}
+
+
+def test_a_clone_tells_its_commit(monkeypatch, tmp_path):
+    assert re.fullmatch(r'[\d.]+(\+[0-9a-f]{7,}(-dirty)?)?', start_line.version())
+    monkeypatch.setattr(start_line, 'ROOT', tmp_path)
+    assert start_line.version() == mmvssm.__version__
 
 
 def test_the_best_is_the_least_of_a_loss_and_never_nan(tmp_path):
