@@ -47,6 +47,7 @@ DEV = [
     'matplotlib>=3.9.2',
     *EXPORT,
     'segmentation-models-pytorch>=0.5',
+    'tensorboard>=2.18',  # --log tensorboard
     *TILE,
     *APP,
     *DOCS,

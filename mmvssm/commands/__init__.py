@@ -17,6 +17,7 @@ COMMANDS = {
     'test': 'evaluate one on a data set',
     'reproduce': 'test published ones, published and measured figures side by side',
     'predict': 'run one on images, folders, URLs, videos or a camera',
+    'compare': 'training runs beside each other: scores, curves, settings',
     'draw': 'scan paths, receptive fields, features, curves and training samples as pictures',
     'profile': 'parameters, FLOPs, memory and speed, beside other models',
     'export': 'write ONNX or PyTorch export files, checked',

@@ -112,7 +112,7 @@ def add_run(parser: argparse.ArgumentParser, work_dir: str | None = None) -> Non
 
 
 def add_training(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """`--amp` and `--resume`."""
+    """`--amp`, `--resume` and `--log`."""
     parser.add_argument(
         '--amp', action='store_true', help='mixed precision (bfloat16 unless the config says otherwise)'
     )
@@ -123,6 +123,47 @@ def add_training(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> N
         metavar='CHECKPOINT',
         help='go on from this checkpoint; without a value, from the latest one in the work folder',
     )
+    parser.add_argument(
+        '--log',
+        nargs='+',
+        choices=('tensorboard', 'wandb', 'mlflow'),
+        default=[],
+        help='log to these too, in folders of the work folder (WandB offline, unless there is a key and a network)',
+    )
+
+
+def add_helps(parser: argparse.ArgumentParser) -> None:
+    """What people expect of a training; see :func:`helps`."""
+    group = parser.add_argument_group('what people expect of a training')
+    group.add_argument(
+        '--ema',
+        nargs='?',
+        type=float,
+        const=0.0002,
+        metavar='MOMENTUM',
+        help='average the weights; the average is validated and saved (without a value: 0.0002)',
+    )
+    group.add_argument(
+        '--early-stopping',
+        type=int,
+        metavar='N',
+        help='end once N validations have not bettered the score of --save-best, which this implies',
+    )
+    group.add_argument(
+        '--save-best',
+        nargs='?',
+        const='auto',
+        metavar='SCORE',
+        help='keep the checkpoint of the best score, too (without a value: box AP, mIoU or top-1 accuracy)',
+    )
+    group.add_argument('--accumulate', type=int, metavar='N', help='gather the gradients of N batches for each update')
+
+
+def helps(args: argparse.Namespace):
+    """What :func:`add_helps` was given, as `mmvssm.openmmlab.helps.Helps`."""
+    from mmvssm.openmmlab.helps import Helps
+
+    return Helps(args.ema, args.early_stopping, args.save_best, args.accumulate)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

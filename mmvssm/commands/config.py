@@ -1,4 +1,4 @@
-"""List the configs that come with the package; print one as it resolves, save it, or compare two."""
+"""List the configs that come with the package; print, save or compare one, see what is trained how."""
 
 import argparse
 
@@ -11,7 +11,8 @@ EXAMPLES = """examples:
   mmvssm config mask_rcnn_vmamba_t                 # one, with everything that it inherits
   mmvssm config mask_rcnn_vmamba_t --save mine.py  # a file to change: it inherits from the original
   mmvssm config mask_rcnn_vmamba_t --full --save mine.py
-  mmvssm config mask_rcnn_vmamba_t --diff mask_rcnn_vil_t"""
+  mmvssm config mask_rcnn_vmamba_t --diff mask_rcnn_vil_t
+  mmvssm config upernet_vil_t --param-groups       # what is trained how: layer decay, weight decay"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--save', metavar='FILE', help='write it to a file that does not exist yet')
     parser.add_argument('--full', action='store_true', help='with --save: everything written out, no inheritance')
     parser.add_argument('--diff', metavar='OTHER', help='show the settings in which another config differs')
+    parser.add_argument(
+        '--param-groups', action='store_true', help="show the optimizer's groups: learning rate, weight decay, sizes"
+    )
+    parser.add_argument('--json', action='store_true', help='with --param-groups: records for programs')
 
 
 def run(args: argparse.Namespace) -> None:
-    """List, print, save or compare."""
+    """List, print, save, compare or look."""
+    from mmvssm.errors import UsageError
+
+    if args.json and not args.param_groups:
+        raise UsageError('--json writes the groups of --param-groups')
     if not args.config or (configs.named(args.config) is None and not args.config.endswith('.py')):
         _list(args.config)
         return
@@ -33,6 +42,8 @@ def run(args: argparse.Namespace) -> None:
         _diff(args, configs.find(args.diff))
     elif args.save:
         _save(args, path)
+    elif args.param_groups:
+        _param_groups(args, path)
     else:
         print(_resolved(args, path).pretty_text.rstrip())
 
@@ -56,26 +67,23 @@ def _resolved(args: argparse.Namespace, path):
     return cfg
 
 
+def _param_groups(args: argparse.Namespace, path) -> None:
+    import json
+    from dataclasses import asdict
+
+    from mmvssm.openmmlab import parameter_groups
+
+    found = parameter_groups.groups(_resolved(args, path))
+    print(json.dumps([asdict(one) for one in found], indent=1) if args.json else parameter_groups.in_words(found))
+
+
 def _diff(args: argparse.Namespace, other) -> None:
-    before, after = (_flat(_resolved(args, path).to_dict()) for path in (configs.find(args.config), other))
+    from mmvssm.openmmlab.config_files import flat
+
+    before, after = (flat(_resolved(args, path).to_dict()) for path in (configs.find(args.config), other))
     for key in sorted(before.keys() | after.keys()):
         if key not in after or key not in before or before[key] != after[key]:
             print(f'{key}\n  - {before.get(key, "(not set)")}\n  + {after.get(key, "(not set)")}')
-
-
-def _flat(node, place: str = '') -> dict:
-    """{'model.backbone.arch': 'tiny_s1l8', ...}: leaves by the dotted names that --cfg-options take."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
-    leaves: dict = {}
-    for key, value in items:
-        name = f'{place}.{key}' if place else str(key)
-        plain = not isinstance(value, dict) and not (isinstance(value, list | tuple) and any(map(_nested, value)))
-        leaves.update({name: value} if plain else _flat(value, name))
-    return leaves
-
-
-def _nested(value) -> bool:
-    return isinstance(value, dict | list | tuple)
 
 
 def _save(args: argparse.Namespace, path) -> None:

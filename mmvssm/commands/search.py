@@ -13,6 +13,8 @@ from mmvssm.commands import arguments
 from mmvssm.errors import UsageError
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
+
     from mmvssm.openmmlab.searching import Options
 
 EXAMPLES = """examples:
@@ -74,10 +76,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _search(args: argparse.Namespace) -> None:
-    from mmvssm.openmmlab import console, running, searching
+    from mmvssm.openmmlab import console, loggers, running, searching
 
     running.set_local_rank(args.local_rank)
     path, options, given = configs.find(args.config), _options(args), arguments.options(args.cfg_options)
+
+    def prepare(cfg: 'Config') -> None:
+        searching.prepare(cfg, path, options, args.data, given)
+        loggers.add(cfg, args.log, resume=args.resume is not None or cfg.get('resume', False))
+
     with console.calm(args.verbose):
         arguments.look(args)
         cfg = running.load_config(
@@ -90,7 +97,7 @@ def _search(args: argparse.Namespace) -> None:
             launcher=args.launcher,
             val_fraction=args.val_fraction,
             unreadable=args.unreadable,
-            prepare=lambda cfg: searching.prepare(cfg, path, options, args.data, given),
+            prepare=prepare,
         )
         if args.check_data:
             return

@@ -15,6 +15,7 @@ EXAMPLES = """examples:
   mmvssm train mask_rcnn_vmamba_t                             # COCO in data/coco
   mmvssm train mask_rcnn_localvmamba_t --data MY_IMAGES       # your own, classes are taken from it
   mmvssm train upernet_vmamba_t --amp --resume
+  mmvssm train upernet_vmamba_t --ema --early-stopping 5 --accumulate 4 --log tensorboard
   torchrun --nproc_per_node 8 -m mmvssm.commands train mask_rcnn_vmamba_t --launcher pytorch"""
 
 
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_looks(parser)
     arguments.add_run(parser)
     arguments.add_training(parser)
+    arguments.add_helps(parser)
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
 
 
@@ -41,8 +43,17 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _config(args: argparse.Namespace) -> 'Config':
-    from mmvssm.openmmlab import running
+    from mmvssm.openmmlab import helps, loggers, running
 
+    def prepare(cfg: 'Config') -> None:
+        helps.add(cfg, arguments.helps(args))
+        loggers.add(cfg, args.log, resume=args.resume is not None or cfg.get('resume', False))
+
+    if args.auto_scale_lr and args.accumulate:
+        raise UsageError(
+            '--auto-scale-lr counts the images that are seen at once, not those that --accumulate gathers: give one of '
+            'them, and optim_wrapper.optimizer.lr'
+        )
     arguments.look(args)
     cfg = running.load_config(
         configs.find(args.config),
@@ -54,6 +65,7 @@ def _config(args: argparse.Namespace) -> 'Config':
         launcher=args.launcher,
         val_fraction=args.val_fraction,
         unreadable=args.unreadable,
+        prepare=prepare,
     )
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):

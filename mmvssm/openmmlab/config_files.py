@@ -8,6 +8,7 @@ this package's configs: `DetInferencer(model='mask_rcnn_vmamba_t')`.
 import functools
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
@@ -92,3 +93,18 @@ def override(cfg: Config, options: dict) -> None:
         cfg.merge_from_dict(options)
     except Exception as error:
         raise UsageError(f'--cfg-options {" ".join(options)}: {errors.words(error)}') from error
+
+
+def flat(node: Any, place: str = '') -> dict[str, Any]:
+    """{'model.backbone.arch': 'tiny_s1l8', ...}: leaves by the dotted names that --cfg-options take."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
+    leaves: dict[str, Any] = {}
+    for key, value in items:
+        name = f'{place}.{key}' if place else str(key)
+        plain = not isinstance(value, dict) and not (isinstance(value, list | tuple) and any(map(_nested, value)))
+        leaves.update({name: value} if plain else flat(value, name))
+    return leaves
+
+
+def _nested(value: Any) -> bool:
+    return isinstance(value, dict | list | tuple)

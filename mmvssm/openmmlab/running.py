@@ -13,7 +13,7 @@ from mmengine.visualization import Visualizer
 from mmvssm import demo
 from mmvssm.data import in_short
 from mmvssm.errors import UsageError
-from mmvssm.openmmlab import config_files, console, data, device, fitting, preflight, work_folder
+from mmvssm.openmmlab import config_files, console, data, device, fitting, loggers, preflight, work_folder
 from mmvssm.openmmlab.tasks import task_of
 
 
@@ -53,6 +53,7 @@ def load_config(
         UsageError, DataError: a missing config or data set, a setting that cannot be.
     """
     cfg = config_files.read(path)
+    loggers.forget(cfg)
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'./work_dirs/{path.stem}'
     if data_set is not None:

@@ -63,6 +63,26 @@ def locked_by_main(folder: str | Path) -> AbstractContextManager[None]:
     return locked(folder) if rank == '0' else nullcontext()
 
 
+def is_taken(folder: str | Path) -> bool:
+    """Whether a run works in a folder, this process's own included."""
+    path = str(Path(folder).resolve())
+    if path in _held:
+        return True
+    if fcntl is None:
+        return False
+    try:
+        file = os.open(Path(path, LOCK), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN)
+    finally:
+        os.close(file)
+    return False
+
+
 def in_words(
     error: OSError, folder: str | Path, what: str = 'it', needed: int | None = None, rest: str = ''
 ) -> OSError:

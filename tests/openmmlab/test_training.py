@@ -76,11 +76,12 @@ UNDISTURBED = {
     'by iterations, endless sampler': ('--loop', 'endless', '--save-every', 3),
     'two workers': ('--loop', 'epoch', '--workers', 2, '--save-every', 3),
     'accumulated gradients': ('--loop', 'iter', '--accumulate', 4, '--save-every', 3),
+    'averaged weights': ('--loop', 'iter', '--ema', '--save-every', 3),
     'a seed of its own': ('--loop', 'epoch', '--seed', -1, '--save-every', 3),
 }
 
 
-IN_EVERY_RUN = ('by iterations', 'two workers')
+IN_EVERY_RUN = ('by iterations', 'two workers', 'averaged weights')
 CASES = [how if how in IN_EVERY_RUN else pytest.param(how, marks=pytest.mark.slow) for how in UNDISTURBED]
 
 

@@ -41,7 +41,7 @@ def runner(work_dir, hooks, epochs=1, **kwargs):
         train_dataloader=DataLoader(data, batch_size=2, collate_fn=lambda batch: dict(x=torch.stack(batch))),
         train_cfg=dict(by_epoch=True, max_epochs=epochs, val_interval=1),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)),
-        default_hooks=dict(logger=None, timer=None, **hooks),
+        default_hooks={'logger': None, 'timer': None, **hooks},
         log_level='ERROR',
         experiment_name=f'toy{id(data)}',
         **kwargs,

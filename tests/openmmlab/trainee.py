@@ -135,6 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--loop', default='epoch', choices=LOOPS)
     parser.add_argument('--save-every', type=int, help='iterations, not epochs')
     parser.add_argument('--accumulate', type=int, default=1)
+    parser.add_argument('--ema', action='store_true', help='averaged weights')
     parser.add_argument('--seed', type=int, default=0, help='-1 for one that the run draws')
     args = parser.parse_args(arguments)
     for number in SIGNALS:  # whatever the one who runs the tests ignores
@@ -149,6 +150,8 @@ def main(arguments: list[str] | None = None) -> None:
     schedule = dict(type='ConstantLR', factor=1) if args.constant else dict(type='CosineAnnealingLR', T_max=20)
     checkpoint = dict(interval=args.save_every or 1, by_epoch=args.save_every is None, max_keep_ckpts=2)
     stopping = [] if args.patience is None else [EarlyStoppingHook('score', 'greater', patience=args.patience)]
+    if args.ema:
+        stopping.append(dict(type='EMAHook', ema_type='MomentumAnnealingEMA', gamma=10))
     if args.search:
         stopping.append(dict(type='mmvssm.DirectionSearchHook', alternating=True, temperature=[1.0, 0.1]))
         sampler = dict(type='AlternatingSampler', batch_size=args.batch_size, gathered=args.accumulate)

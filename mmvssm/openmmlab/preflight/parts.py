@@ -53,19 +53,20 @@ def build_hooks(cfg: Config) -> None:
                 HOOKS.build({key: copy.deepcopy(value) for key, value in hook.items() if key != 'priority'})
 
 
-def build_optimizer(cfg: Config, model: nn.Module) -> None:
-    """The optimizer wrapper and its schedulers."""
+def build_optimizer(cfg: Config, model: nn.Module) -> Any:
+    """The optimizer wrapper of a model on the meta device, and its schedulers; the wrapper is returned."""
     node = copy.deepcopy(cfg.optim_wrapper)
     for option in ('fused', 'foreach', 'capturable'):  # ask for real parameters
         node.get('optimizer', {}).pop(option, None)
     if node.get('type') == 'AmpOptimWrapper':
-        node = dict(optimizer=node['optimizer'], paramwise_cfg=node.get('paramwise_cfg'))
+        node = {key: node[key] for key in ('optimizer', 'constructor', 'paramwise_cfg') if key in node}
     with errors.named(cfg, 'optim_wrapper'):
         wrapper = build_optim_wrapper(model, node)
     for place, scheduler in matching(cfg, 'param_scheduler.*'):
         if isinstance(scheduler, dict) and hasattr(wrapper, 'optimizer'):
             with errors.named(cfg, place):
                 _build_scheduler(copy.deepcopy(scheduler), wrapper.optimizer)
+    return wrapper
 
 
 def check_batch(cfg: Config, model: nn.Module) -> None:
