@@ -2,8 +2,9 @@
 
     python -m benchmarks.attention [--size 512] [--batch 2] [--device cuda]
 
-The encoder's layer of DINO and Deformable DETR: four levels of strides 8 to 64, 8 heads of 32 channels, 4 points, a query
-for each token. Both take the same tensors, by turns; what is printed is a ratio, with the memory that is kept for backward.
+The encoder's layer of DINO and Deformable DETR: four levels of strides 8 to 64, 8 heads of 32 channels, 4 points, a
+query for each token. Both take the same tensors, by turns; what is printed is a ratio, and the memory that is kept for
+the backward pass.
 """
 
 import argparse

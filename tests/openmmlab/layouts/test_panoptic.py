@@ -52,7 +52,9 @@ def write_panoptic(path, content):
             one['area'] = int((numbers == one['id']).sum())
         name = image['file_name'].replace('.jpg', '.png')
         Image.fromarray(id2rgb(numbers)).save(path.with_suffix('') / name)
-        annotations.append(dict(image_id=image['id'], file_name=name, segments_info=[one for one in segments if one['area']]))
+        annotations.append(
+            dict(image_id=image['id'], file_name=name, segments_info=[one for one in segments if one['area']])
+        )
     kinds = [*(dict(one, isthing=1) for one in content['categories']), dict(id=STUFF, name='ground', isthing=0)]
     path.write_text(json.dumps(dict(content, annotations=annotations, categories=kinds)))
 
