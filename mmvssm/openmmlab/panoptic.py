@@ -15,6 +15,7 @@ from types import ModuleType
 import numpy as np
 
 NAME = 'panopticapi'
+USERS = ('mmdet.evaluation.functional.panoptic_utils', 'mmdet.evaluation.metrics.coco_panoptic_metric')
 OFFSET = 1 << 24  # of the number of a true segment in one number with that of a predicted one
 VOID = 0
 
@@ -79,15 +80,19 @@ def _qualities(counts: PQStatCat) -> dict[str, float]:
 
 
 def install() -> bool:
-    """Make `panopticapi` importable; idempotent, and before mmdet is imported.
+    """Make `panopticapi` importable, for what of mmdet is imported already too; idempotent.
 
     Returns:
         True where the stand-in serves, False where the package does.
     """
     if NAME not in sys.modules and importlib.util.find_spec(NAME) is None:
         package, utils, evaluation = (ModuleType(f'{NAME}{part}', __doc__) for part in ('', '.utils', '.evaluation'))
-        vars(utils).update(rgb2id=rgb2id, id2rgb=id2rgb)
-        vars(evaluation).update(OFFSET=OFFSET, VOID=VOID, PQStatCat=PQStatCat, PQStat=PQStat)
+        colours = dict(rgb2id=rgb2id, id2rgb=id2rgb)
+        counting = dict(OFFSET=OFFSET, VOID=VOID, PQStatCat=PQStatCat, PQStat=PQStat)
+        vars(utils).update(colours)
+        vars(evaluation).update(counting)
+        for module in filter(None, map(sys.modules.get, USERS)):
+            vars(module).update(panopticapi=package, **colours, **counting)
         vars(package).update(utils=utils, evaluation=evaluation, __path__=[], __spec__=ModuleSpec(NAME, None))
         sys.modules.update({module.__name__: module for module in (package, utils, evaluation)})
     return getattr(sys.modules.get(f'{NAME}.evaluation'), 'PQStat', None) is PQStat

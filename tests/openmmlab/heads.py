@@ -71,3 +71,11 @@ def train(model: torch.nn.Module, batch: dict, name: str = 'loss', steps: int = 
         assert any(one.abs().sum() > 0 for one in gradients)
         optimizer.step()
     raise AssertionError(f'{name}={first} has not fallen in {steps} steps')
+
+
+def table(cells: list[tuple[str, str]]) -> str:
+    """Rows of heads and columns of families in Markdown, of the (head, family) that are tested."""
+    rows = [['head', *FAMILIES], ['---'] * (len(FAMILIES) + 1)]
+    for head in dict.fromkeys(head for head, _ in cells):
+        rows.append([head, *('trains here' if (head, family) in cells else '' for family in FAMILIES)])
+    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)

@@ -1,6 +1,8 @@
 """Family x head: every detector's head trains over every family, and predicts at another, odd size."""
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +11,10 @@ from mmengine.registry import DefaultScope
 
 import mmvssm.openmmlab  # noqa: F401
 from tests.openmmlab import heads
-from tests.openmmlab.test_config_models import build, detection_batch_for, with_masks
+from tests.openmmlab.test_config_models import ROOT, build, detection_batch_for, with_masks
 
 SIZE = 75, 101  # of the image of the prediction
+PAGE = Path(__file__).parents[2] / 'docs/heads.md'
 FINE, COARSE = (4, 8, 16, 32), (8, 16, 32)
 
 
@@ -85,3 +88,17 @@ def test_head_trains_and_predicts(head, family):
         assert len(found.bboxes) == len(found.scores) > 0
         assert not with_masks(cfg) or found.masks.shape[1:] == SIZE
         assert 'panoptic' not in head.config or result.pred_panoptic_seg.sem_seg.shape[-2:] == SIZE
+
+
+def test_the_table_of_the_docs_is_what_is_tested():
+    page = PAGE.read_text(encoding='utf-8')
+    assert heads.table(CELLS) in page.split('## Detectors')[1].split('\n## ')[0]
+
+
+def test_every_base_of_a_head_is_named_in_the_docs():
+    page = PAGE.read_text(encoding='utf-8')
+    for head in DETECTORS.values():
+        [base] = re.findall(
+            r'_base_/(\w+\.py)', (ROOT / f'{head.config}.py').read_text(encoding='utf-8').split('"""')[2]
+        )
+        assert base in page

@@ -465,6 +465,16 @@ def test_ms_deform_attn(rng, device):
     )
 
 
+def test_ms_deform_attn_is_mmcvs_own_grid_sample_form(rng):
+    """The form that mmcv's layer takes on a CPU, in float64, values and gradients."""
+    assert_same_function(
+        attend,
+        lambda value, *rest: mmcv_ops.multi_scale_deform_attn.multi_scale_deformable_attn_pytorch(value, LEVELS, *rest),
+        attention_tensors(rng),
+        rng,
+    )
+
+
 def test_ms_deform_attn_gradcheck(rng):
     inputs = attention_tensors(rng, batch=1, queries=2, heads=1, channels=2, points=2)
     assert gradcheck(attend, tuple(t.requires_grad_() for t in inputs))

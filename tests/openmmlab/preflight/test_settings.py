@@ -18,6 +18,8 @@ NAMES = {
     'd': 'demo/mask_rcnn_localvmamba_demo',
     's': 'demo/upernet_localvmamba_demo',
     'r': 'retinanet_efficientvmamba_t',
+    'q': 'dino_vmamba_t',
+    'm': 'mask2former_vmamba_t',
 }
 
 # KEY=VALUE of the detector's config -> what the message has
@@ -205,7 +207,22 @@ DENSE = {
     'model.neck.out_channels=128': r'model\.bbox_head\.in_channels=256 does not fit',
     'model.bbox_head.anchor_generator.strides=[8,16]': r'model\.bbox_head has priors for 2 maps',
 }
-TABLES = {'d': DETECTOR, 's': SEGMENTOR, 'r': DENSE}
+QUERIES = {
+    'model.neck.in_channels=[96,192,384,768]': r'model\.neck\.in_channels=\[96.*write model\.neck\.in_channels=\[192',
+    'model.neck.num_outs=5': r'num_feature_levels=4, but model\.neck gives 5 maps',
+    'model.encoder.layer_cfg.self_attn_cfg.num_levels=3': r'self_attn_cfg\.num_levels=3.*write 4',
+    'model.decoder.layer_cfg.cross_attn_cfg.num_levels=5': r'cross_attn_cfg\.num_levels=5.*write 4',
+    'model.neck.out_channels=128': r'model\.neck gives \[128.*the encoder has embed_dims=256',
+    'model.bbox_head.embed_dims=128': r'bbox_head\.embed_dims=128, but the encoder.*write 256',
+    'model.num_queries=3': r'max_per_img=300 is more than 3 queries of 80 classes can find: write 240',
+    'model.bbox_head.num_classes=3': r'model\.bbox_head\.num_classes=3, but the data set has 80 classes',
+}
+MASKS = {
+    'model.panoptic_head.in_channels=[192,384,768]': r'panoptic_head\.in_channels.*write .*=\[96, 192, 384, 768\]',
+    'model.panoptic_head.num_queries=1': r'max_per_image=100 is more than 1 queries of 80 classes.*write 80',
+    'model.panoptic_head.num_things_classes=3': r'num_things_classes \+ num_stuff_classes=3, but .* 80 classes',
+}
+TABLES = {'d': DETECTOR, 's': SEGMENTOR, 'r': DENSE, 'q': QUERIES, 'm': MASKS}
 CASES = [(task, one) for task, table in TABLES.items() for one in table]
 
 
