@@ -48,6 +48,7 @@ DEV = [
     *EXPORT,
     'segmentation-models-pytorch>=0.5',
     'tensorboard>=2.18',  # --log tensorboard
+    'lvis>=0.5.3',
     *TILE,
     *APP,
     *DOCS,

@@ -13,6 +13,7 @@ import importlib.util
 import pickle
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from . import ops, panoptic
 
 ROI_EXTRACTOR = 'mmdet.models.roi_heads.roi_extractors.single_level_roi_extractor'
 DINO = 'mmdet.models.detectors.dino'
+LVIS = 'lvis.eval'
 SEGMENTOR = 'mmseg.models.segmentors.encoder_decoder'
 
 
@@ -51,6 +53,7 @@ def install() -> None:
     resume_sharded()
     after_import(ROI_EXTRACTOR, lambda module: keep_coordinates(module.SingleRoIExtractor))
     after_import(DINO, lambda module: refuse_few_tokens(module.DINO))
+    after_import(LVIS, keep_numpys_float)
     after_import(SEGMENTOR, lambda module: window_sizes(module.EncoderDecoder))
 
 
@@ -230,6 +233,16 @@ def refuse_few_tokens(detector: Any) -> None:
         return choose(self, memory, *args, **kwargs)
 
     detector.pre_decoder = choose_among_enough
+
+
+# --- LVIS -------------------------------------------------------------------------------------------------------------
+
+
+def keep_numpys_float(module: Any) -> None:
+    """Let the evaluation of LVIS 0.5 find `np.float`, Python's float, which numpy 1.24 left out."""
+    names = ModuleType('numpy')
+    vars(names).update(vars(module.np), float=float)
+    module.np = names
 
 
 # --- sliding windows --------------------------------------------------------------------------------------------------

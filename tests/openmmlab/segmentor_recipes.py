@@ -92,6 +92,62 @@ SEGMENTORS = {
     },
 }
 
+UPERNET = {
+    **VMAMBA,
+    'model.decode_head.type': 'UPerHead',
+    'optim_wrapper.type': 'OptimWrapper',
+    'optim_wrapper.optimizer.lr': 6e-5,
+    'train_cfg.max_iters': 160000,
+    'train_dataloader.batch_size': 2,
+}
+ONE_X = {
+    **INPUT,
+    **VMAMBA,
+    'model.neck.in_channels': [96, 192, 384, 768],
+    'optim_wrapper.type': 'OptimWrapper',
+    'optim_wrapper.optimizer.type': 'AdamW',
+    'optim_wrapper.optimizer.lr': 1e-4,
+    'optim_wrapper.paramwise_cfg.custom_keys.norm': {'decay_mult': 0.0},
+}
+
+OTHER_DATA = {
+    'upernet_vmamba_t_cityscapes': UPERNET
+    | {
+        'train_dataloader.dataset.type': 'CityscapesDataset',
+        'train_dataloader.dataset.pipeline.RandomCrop.crop_size': [512, 1024],
+        'model.data_preprocessor.size': [512, 1024],
+        'model.test_cfg.crop_size': [1024, 1024],
+    },
+    'upernet_vmamba_t_voc': UPERNET
+    | {
+        'train_dataloader.dataset.type': 'PascalVOCDataset',
+        'train_dataloader.dataset.ann_file': 'ImageSets/Segmentation/train.txt',
+    },
+    'upernet_vmamba_t_context': UPERNET | {'train_dataloader.dataset.type': 'PascalContextDataset59'},
+    'faster_rcnn_vmamba_t_voc': ONE_X
+    | {
+        'train_cfg.max_epochs': 4,
+        'param_scheduler.MultiStepLR.milestones': [3],
+        'train_dataloader.dataset.times': 3,
+        'val_evaluator.eval_mode': '11points',
+    },
+    'mask_rcnn_vmamba_t_cityscapes': ONE_X
+    | {
+        'train_cfg.max_epochs': 8,
+        'param_scheduler.MultiStepLR.milestones': [7],
+        'train_dataloader.dataset.times': 8,
+        'train_dataloader.batch_size': 1,
+    },
+    'mask_rcnn_vmamba_t_lvis': ONE_X
+    | {
+        'train_cfg.max_epochs': 12,
+        'param_scheduler.MultiStepLR.milestones': [8, 11],
+        'train_dataloader.dataset.oversample_thr': 1e-3,
+        'model.test_cfg.rcnn.score_thr': 1e-4,
+        'model.test_cfg.rcnn.max_per_img': 300,
+    },
+}
+
 TOTALS = {
     'segformer_localvmamba_t': 25.43,
     'pspnet_vmamba_t': 45.04,

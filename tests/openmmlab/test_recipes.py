@@ -577,7 +577,8 @@ def is_registered(name: str) -> bool:
     return bool(family and list_models(f'{family[1]}*'))
 
 
-RECIPES |= {name: Recipe(fields) for name, fields in (head_recipes.DETECTORS | segmentor_recipes.SEGMENTORS).items()}
+for _rows in (head_recipes.DETECTORS, segmentor_recipes.SEGMENTORS, segmentor_recipes.OTHER_DATA):
+    RECIPES |= {name: Recipe(fields) for name, fields in _rows.items()}
 RECIPES = {name: recipe for name, recipe in RECIPES.items() if is_registered(name)}
 PARAMETERS = {name: factors for name, factors in PARAMETERS.items() if is_registered(name)}
 

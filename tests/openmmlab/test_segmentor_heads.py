@@ -1,6 +1,7 @@
 """Family x head: every segmentor's head trains over every family, and predicts at an odd size, whole and by windows."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import mmvssm.openmmlab  # noqa: F401
 from tests.openmmlab import heads
 from tests.openmmlab.test_config_models import build, narrow_heads, segmentation_batch
 
+PAGE = Path(__file__).parents[2] / 'docs/heads.md'
 SIZE = 75, 101  # of the image of the prediction
 WINDOW = dict(mode='slide', crop_size=(53, 64), stride=(31, 45))
 
@@ -91,3 +93,8 @@ def test_head_trains_and_predicts(head, family):
                 results = model.val_step(segmentation_batch(SIZE))
             assert [tuple(one.pred_sem_seg.data.shape[-2:]) for one in results] == [SIZE] * 2
             assert all(one.seg_logits.data.isfinite().all() for one in results)
+
+
+def test_the_table_of_the_docs_is_what_is_tested():
+    page = PAGE.read_text(encoding='utf-8')
+    assert heads.table(CELLS) in page.split('## Segmentors')[1].split('\n## ')[0]

@@ -29,6 +29,7 @@ def _check(cfg: Config, training: bool) -> None:
     values.check(cfg, training)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     keywords.check(cfg, training)
+    parts.check_packages(cfg, training)
     backbone = parts.build_backbone(cfg)
     if backbone is not None:
         channels.check_config(cfg.model, backbone)

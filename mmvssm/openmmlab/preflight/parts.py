@@ -1,6 +1,7 @@
 """Builds what a config describes where it costs nothing: the model on the meta device, transforms, the optimizer."""
 
 import copy
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +34,18 @@ def build_backbone(cfg: Config) -> Backbone | None:
 def build_model(cfg: Config) -> nn.Module | None:
     """The model, on the meta device; None where a part of it cannot be built there."""
     return _on_meta(cfg, 'model', cfg.model)
+
+
+def check_packages(cfg: Config, training: bool) -> None:
+    """Packages that a data set asks for when it is read.
+
+    Raises:
+        UsageError: one is not installed.
+    """
+    for split in SPLITS[training]:
+        for dataset in datasets(cfg, split):
+            if 'LVIS' in str(dataset.type) and not _is_there('lvis'):
+                raise UsageError(f'{dataset.type} needs the package lvis: pip install lvis')
 
 
 def build_transforms(cfg: Config, training: bool) -> None:
@@ -83,6 +96,13 @@ def check_batch(cfg: Config, model: nn.Module) -> None:
             'train_dataloader.batch_size=1 is too few for a model that pools an image to one value and has BatchNorm\n'
             'give 2 or more, or norm_cfg=dict(type="GN", num_groups=...) in its heads'
         )
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # imports of it are refused
+        return False
 
 
 def _build_scheduler(node: dict, optimizer: torch.optim.Optimizer) -> None:
