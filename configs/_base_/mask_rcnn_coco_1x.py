@@ -8,6 +8,7 @@ _base_ = [
     'mmdet::_base_/datasets/coco_instance.py',
     'mmdet::_base_/schedules/schedule_1x.py',
     'mmdet::_base_/default_runtime.py',
+    './coco_tta.py',
     './runtime.py',
 ]
 optim_wrapper = dict(

@@ -16,6 +16,7 @@ from mmvssm.openmmlab import (  # noqa: E402
     optim,
     processes,
     sampling,
+    tta,
     unattended,
 )
 
@@ -34,5 +35,6 @@ __all__ = [
     'optim',
     'processes',
     'sampling',
+    'tta',
     'unattended',
 ]
