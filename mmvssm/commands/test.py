@@ -7,7 +7,8 @@ from mmvssm.commands import arguments
 EXAMPLES = """examples:
   mmvssm test mask_rcnn_vmamba_t work_dirs/mask_rcnn_vmamba_t/epoch_12.pth
   mmvssm test vmamba_tiny_s1l8.mask_rcnn_1x_coco              # a published checkpoint in its config, on data/coco
-  mmvssm test CONFIG CHECKPOINT --data DIR --show-dir pictures"""
+  mmvssm test CONFIG CHECKPOINT --data DIR --show-dir pictures
+  mmvssm test CONFIG CHECKPOINT --tta --classwise --coco-eval faster"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='paint predictions into this folder (WORK_DIR/TIMESTAMP/ if relative)')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown pictures')
-    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation: several sizes and mirror images')
+    parser.add_argument('--classwise', action='store_true', help='a table of each class, which segmentors always have')
+    arguments.add_coco_eval(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -35,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _test(args: argparse.Namespace) -> None:
     from mmvssm import targets
-    from mmvssm.openmmlab import running
+    from mmvssm.openmmlab import coco_metric, running
 
     running.set_local_rank(args.local_rank)
     target = targets.whole_model(args.config, args.checkpoint)
@@ -46,6 +49,7 @@ def _test(args: argparse.Namespace) -> None:
         options=arguments.options(args.cfg_options),
         work_dir=args.work_dir,
         launcher=args.launcher,
+        prepare=lambda cfg: coco_metric.choose(cfg, ('test',), args.coco_eval, args.classwise),
     )
     if args.show or args.show_dir:
         running.draw_predictions(cfg, args.show_dir, args.wait_time if args.show else None)

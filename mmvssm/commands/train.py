@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_looks(parser)
     arguments.add_run(parser)
     arguments.add_training(parser)
+    arguments.add_coco_eval(parser)
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
 
 
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _config(args: argparse.Namespace) -> 'Config':
-    from mmvssm.openmmlab import running
+    from mmvssm.openmmlab import coco_metric, running
 
     arguments.look(args)
     cfg = running.load_config(
@@ -54,6 +55,7 @@ def _config(args: argparse.Namespace) -> 'Config':
         launcher=args.launcher,
         val_fraction=args.val_fraction,
         unreadable=args.unreadable,
+        prepare=lambda cfg: coco_metric.choose(cfg, ('val',), args.coco_eval),
     )
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):

@@ -9,6 +9,7 @@ compat.install()  # before anything imports mmcv.ops
 
 from mmvssm.openmmlab import (  # noqa: E402
     classification,
+    coco_metric,
     config_files,
     hooks,
     loading,
@@ -27,6 +28,7 @@ config_files.install()
 
 __all__ = [
     'classification',
+    'coco_metric',
     'compat',
     'config_files',
     'hooks',

@@ -20,7 +20,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 SHOWN = ('logger_hook.py', 'checkpoint_hook.py')  # progress and scores; checkpoints
-SHOWN_WORDS = ('Auto resumed', 'resumed epoch', 'Load checkpoint')
+SHOWN_WORDS = ('Auto resumed', 'resumed epoch', 'Load checkpoint', '\n+-')  # the last: tables of classes
 KNOWN_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias', 'The prefix is not set in')
 PRINTERS = ('pycocotools.coco', 'pycocotools.cocoeval')  # print what the log has too, and "creating index..."
 NOISY = ('mmdet.datasets', 'mmdet.evaluation', 'mmseg.datasets', 'mmseg.evaluation')
