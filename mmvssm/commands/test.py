@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     """Test."""
     from mmvssm.openmmlab import console
 
-    with console.calm(args.verbose):
+    with console.calm(args.verbose, tables=True):
         _test(args)
 
 
