@@ -1,8 +1,6 @@
 """Test-time augmentation on COCO: short sides of 640, 800 and 960, each flipped too; boxes and masks are merged."""
 
-tta_model = dict(
-    type='mmvssm.MaskTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
-)
+tta_model = dict(type='mmvssm.MaskTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

@@ -1,6 +1,5 @@
 """The scripts that mmdet and mmseg bring along: found by name, run after what they need is in place."""
 
-import argparse
 import contextlib
 import functools
 import importlib.util
@@ -9,19 +8,19 @@ import sys
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mmvssm import configs
 from mmvssm.errors import UsageError
 
 PACKAGES = ('mmdet', 'mmseg')
 PIP = {'pytorch_grad_cam': 'grad-cam'}  # where a package is called otherwise than what is imported
-# tools that run on no config: why, and what does the same
-REFUSED = dict.fromkeys(
-    ('mmdet/analysis_tools/test_robustness', 'mmdet/analysis_tools/robustness_eval'),
-    'it reads scores in the form of mmdet 2 and ends in an assertion; a step dict(type="Corrupt", corruption=..., '
-    'severity=...) after the first of the test pipeline is tested by `mmvssm test`',
-)
+_OLD_FORM = 'it reads scores in the form of mmdet 2 and ends in an assertion'
+REFUSED = {  # tools that run on no config: why
+    'mmdet/analysis_tools/test_robustness': _OLD_FORM,
+    'mmdet/analysis_tools/robustness_eval': _OLD_FORM,
+    'mmdet/analysis_tools/fuse_results': 'it reads arguments by names that it has not, and would take widths and '
+    "heights of COCO's boxes for corners; mmdet.models.utils.weighted_boxes_fusion fuses boxes given as corners",
+}
 SILENT = {'mmdet/analysis_tools/benchmark': 'psutil'}  # tools that fail otherwise than by an import without a package
 # tool -> (how it fails on what it is not for, what it is for)
 LIMITS: dict[str, tuple[tuple[type[Exception], ...], str]] = {
@@ -81,7 +80,7 @@ def run(name: str, arguments: list[str]) -> None:
     sys.path[:0] = [str(script.parent), str(folder.parent)]
     _name_styles()
     expected, reason = LIMITS.get(full_name, ((), ''))
-    with _own_packages('tools'), _fused_results(full_name), _own_classes(full_name):
+    with _own_packages('tools'), _own_classes(full_name):
         try:
             runpy.run_path(str(script), run_name='__main__')
         except ModuleNotFoundError as error:
@@ -95,26 +94,8 @@ def run(name: str, arguments: list[str]) -> None:
 
 
 def _missing(tool: str, package: str) -> UsageError:
-    return UsageError(f'the tool {tool} needs {package}, which is not installed: pip install {PIP.get(package, package)}')
-
-
-@contextlib.contextmanager
-def _fused_results(tool: str) -> Iterator[None]:
-    """mmdet's fuse_results calls its positional arguments pred-results and reads them by two other names."""
-    if not tool.endswith('/fuse_results'):
-        yield
-        return
-
-    def look_up(self: argparse.Namespace, name: str) -> Any:
-        if name in ('pred_results', 'models_name'):
-            return vars(self)['pred-results']
-        raise AttributeError(name)
-
-    argparse.Namespace.__getattr__ = look_up  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        del argparse.Namespace.__getattr__  # type: ignore[attr-defined]
+    name = PIP.get(package, package)
+    return UsageError(f'the tool {tool} needs {package}, which is not installed: pip install {name}')
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""Test-time augmentation as config entries: `tta_model=dict(type='mmvssm.MaskTTAModel', tta_cfg=...)` for detectors,
-`dict(type='mmvssm.SegTTAModel')` for segmentors.
+"""Test-time augmentation as config entries.
 
-mmdet and mmseg are imported when one is built, not when they are registered.
+`tta_model=dict(type='mmvssm.MaskTTAModel', tta_cfg=...)` for detectors, `dict(type='mmvssm.SegTTAModel')` for
+segmentors; mmdet and mmseg are imported when one is built, not when they are registered.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Boxes and masks of several views of an image, merged: against the model's own prediction and against known pictures."""
+"""Boxes and masks of several views, merged: against the model's own prediction and against known pictures."""
 
 import copy
 
@@ -58,7 +58,7 @@ def predicted(model, data: dict) -> list:
 
 def assert_same(ours, theirs):
     assert len(ours) == len(theirs)
-    for key in theirs.keys():
+    for key, _ in theirs.items():
         assert torch.equal(ours[key], theirs[key]), key
 
 
