@@ -122,10 +122,10 @@ def _own_classes(tool: str) -> Iterator[None]:
 
 def _name_styles() -> None:
     """mmdet draws in the style 'dark', which older releases of seaborn put into matplotlib."""
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(ImportError, KeyError):
         from matplotlib import style
 
-        style.library.setdefault('dark', style.library.get('seaborn-v0_8-dark', {}))
+        style.library.setdefault('dark', style.library['seaborn-v0_8-dark'])
 
 
 @contextlib.contextmanager

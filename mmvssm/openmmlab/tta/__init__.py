@@ -8,10 +8,10 @@ from typing import Any
 
 from mmengine.model import BaseTTAModel
 
-from mmvssm.openmmlab.necks import register
+from mmvssm.registry import MODELS
 
 
-@register
+@MODELS.register_module()
 def MaskTTAModel(**kwargs: Any) -> BaseTTAModel:
     """See `detection.MaskTTAModel`."""
     from . import detection
@@ -19,7 +19,7 @@ def MaskTTAModel(**kwargs: Any) -> BaseTTAModel:
     return detection.MaskTTAModel(**kwargs)
 
 
-@register
+@MODELS.register_module()
 def SegTTAModel(**kwargs: Any) -> BaseTTAModel:
     """See `segmentation.SegTTAModel`."""
     from . import segmentation
