@@ -19,7 +19,7 @@ test_pipeline = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
-tta_model = dict(type='SegTTAModel')
+tta_model = dict(type='mmvssm.SegTTAModel')
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

@@ -4,4 +4,5 @@ _base_ = [
     'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
     'mmdet::_base_/datasets/coco_detection.py',
     './schedule_1x.py',
+    './coco_tta.py',
 ]

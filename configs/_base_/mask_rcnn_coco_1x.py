@@ -4,4 +4,5 @@ _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     'mmdet::_base_/datasets/coco_instance.py',
     './schedule_1x.py',
+    './coco_tta.py',
 ]

@@ -3,5 +3,5 @@
 The backbone is replaced (`_delete_=True`) by the config that inherits this.
 """
 
-_base_ = ['mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py', './runtime.py']
+_base_ = ['mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py', './coco_tta.py', './runtime.py']
 default_hooks = dict(checkpoint=dict(type='mmvssm.AtomicCheckpointHook'))

@@ -7,6 +7,7 @@ gradients travel between GPUs in float32 (published: float16). `--auto-scale-lr`
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     'mmdet::common/lsj-100e_coco-instance.py',
+    './coco_tta_1024.py',
     './runtime.py',
 ]
 custom_imports = dict(imports=['mmvssm.openmmlab', 'mmvssm.openmmlab.preprocessing'], allow_failed_imports=False)

@@ -59,6 +59,7 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
+tta_pipeline = None  # made out of the test pipeline
 train_dataloader = dict(
     batch_size=4,
     num_workers=1,

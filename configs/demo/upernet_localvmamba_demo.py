@@ -39,6 +39,7 @@ test_pipeline = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
+tta_pipeline = None  # made out of the test pipeline
 dataset = dict(type='BaseSegDataset', data_root=data_root, metainfo=dict(classes=classes), reduce_zero_label=True)
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline, **dataset))
 val_dataloader = dict(batch_size=1, num_workers=1, dataset=dict(pipeline=test_pipeline, **dataset))

@@ -111,6 +111,15 @@ def add_run(parser: argparse.ArgumentParser, work_dir: str | None = None) -> Non
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def add_coco_eval(parser: argparse.ArgumentParser) -> None:
+    """`--coco-eval`."""
+    parser.add_argument(
+        '--coco-eval',
+        choices=('pycocotools', 'faster'),
+        help="what evaluates COCO's average precision: pycocotools, or faster-coco-eval, with the same result",
+    )
+
+
 def add_training(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """`--amp`, `--resume` and `--log`."""
     parser.add_argument(

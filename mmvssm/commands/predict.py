@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batch', type=int, default=1, help='images of equal size at once (default: %(default)s)')
     parser.add_argument('--tile', type=int, metavar='PIXELS', help='side of overlapping tiles, for large images')
     parser.add_argument('--overlap', type=float, default=0.2, help='of tiles, a fraction (default: %(default)s)')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation: several sizes and mirror images')
     parser.add_argument('--frames', type=int, metavar='N', help='at most so many of each video or camera')
     parser.add_argument('--no-pictures', action='store_true', help='write predictions.json alone')
     parser.add_argument('--no-legend', action='store_true', help='pictures of the very size of the images')
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
         options=arguments.options(args.cfg_options),
         tile=args.tile,
         overlap=args.overlap,
+        tta=args.tta,
     )
     sink = Sink(Path(args.out), predictor.classes, pictures=not args.no_pictures, legend=not args.no_legend)
     bad = _predict(predictor, sources, sink, args)

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_run(parser)
     arguments.add_training(parser)
     arguments.add_helps(parser)
+    arguments.add_coco_eval(parser)
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
 
 
@@ -43,9 +44,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _config(args: argparse.Namespace) -> 'Config':
-    from mmvssm.openmmlab import helps, loggers, running
+    from mmvssm.openmmlab import coco_metric, helps, loggers, running
 
     def prepare(cfg: 'Config') -> None:
+        coco_metric.choose(cfg, ('val',), args.coco_eval)
         helps.add(cfg, arguments.helps(args))
         loggers.add(cfg, args.log, resume=args.resume is not None or cfg.get('resume', False))
 

@@ -9,6 +9,7 @@ compat.install()  # before anything imports mmcv.ops
 
 from mmvssm.openmmlab import (  # noqa: E402
     classification,
+    coco_metric,
     config_files,
     hooks,
     loading,
@@ -17,6 +18,7 @@ from mmvssm.openmmlab import (  # noqa: E402
     optim,
     processes,
     sampling,
+    tta,
     unattended,
 )
 
@@ -27,6 +29,7 @@ config_files.install()
 
 __all__ = [
     'classification',
+    'coco_metric',
     'compat',
     'config_files',
     'hooks',
@@ -36,5 +39,6 @@ __all__ = [
     'optim',
     'processes',
     'sampling',
+    'tta',
     'unattended',
 ]

@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 
 SHOWN = ('logger_hook.py', 'checkpoint_hook.py')  # progress and scores; checkpoints
 SHOWN_WORDS = ('Auto resumed', 'resumed epoch', 'Load checkpoint')
+TABLE = '\n+-'  # of the scores of each class
 KNOWN_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias', 'The prefix is not set in')
 PRINTERS = ('pycocotools.coco', 'pycocotools.cocoeval')  # print what the log has too, and "creating index..."
 NOISY = ('mmdet.datasets', 'mmdet.evaluation', 'mmseg.datasets', 'mmseg.evaluation')
@@ -28,8 +29,11 @@ OWN = str(Path(__file__).parents[1])
 
 
 @contextlib.contextmanager
-def calm(verbose: bool = False) -> Iterator[None]:
-    """The console of the runners that are built and run inside; as mmengine has it where it is to be `verbose`."""
+def calm(verbose: bool = False, tables: bool = False) -> Iterator[None]:
+    """The console of the runners that are built and run inside; as mmengine has it where it is to be `verbose`.
+
+    tables: scores of each class, a line each, are shown.
+    """
     if verbose:
         yield
         return
@@ -40,7 +44,7 @@ def calm(verbose: bool = False) -> Iterator[None]:
         logger = build_logger(self, *args, **kwargs)
         for handler in logger.handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-                handler.addFilter(is_for_the_console)
+                handler.addFilter(lambda record: is_for_the_console(record, tables))
                 handler.setFormatter(logging.Formatter('%(message)s'))
         return logger
 
@@ -55,13 +59,15 @@ def calm(verbose: bool = False) -> Iterator[None]:
         logging.raiseExceptions = raises
 
 
-def is_for_the_console(record: logging.LogRecord) -> bool:
+def is_for_the_console(record: logging.LogRecord, tables: bool = False) -> bool:
     """Whether a record is shown, not in the file alone."""
     if record.levelno >= logging.WARNING:
         return not record.getMessage().startswith(KNOWN_WARNINGS)
     text = record.getMessage()
     if text.startswith('Exp name'):
         return False
+    if text.startswith(TABLE):
+        return tables
     return text.startswith(SHOWN_WORDS) or record.pathname.startswith(OWN) or record.pathname.endswith(SHOWN)
 
 

@@ -62,21 +62,21 @@ class Evaluation:
 
 
 def evaluate(
-    target: Target, *, tta: bool = False, prepare: Callable[[Config], None] = lambda cfg: None, **settings: Any
+    target: Target, *, tta: bool = False, finish: Callable[[Config], None] = lambda cfg: None, **settings: Any
 ) -> Evaluation:
     """Test a detector or segmentor; what was measured goes into evaluation.json beside the run's log.
 
     Args:
         target: the config and the checkpoint.
         tta: with test-time augmentation, which has figures of its own.
-        prepare: changes the config before the model is built.
+        finish: changes the config before the model is built.
         settings: of :func:`mmvssm.openmmlab.running.load_config`.
 
     Raises:
         UsageError, DataError, CheckpointError: the config, its data or the checkpoint are not as they should be.
     """
     cfg = running.load_config(target.config_file, splits=('test',), **settings)
-    prepare(cfg)
+    finish(cfg)
     if tta:
         running.augment_tests(cfg)
     cfg.load_from, cfg.resume = target.local_checkpoint(), False

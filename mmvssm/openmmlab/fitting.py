@@ -52,6 +52,7 @@ def _sized(cfg: Config) -> Iterator[Any]:
         outer = loader.get('dataset', {})
         if 'dataset' in outer:
             yield outer.get('pipeline') or []
+    yield cfg.get('tta_pipeline') or []
     yield cfg.model.get('data_preprocessor') or {}
     yield cfg.model.get('test_cfg') or {}
 

@@ -41,9 +41,10 @@ class Predictor:
         options: settings of the config to override, keys with dots.
         tile: for large images: predict on overlapping squares of that many pixels at full resolution, and merge.
         overlap: of neighbouring tiles, a fraction of their side.
+        tta: predict on several sizes and mirror images of each image, and merge: see `mmvssm.openmmlab.tta`.
 
     Raises:
-        UsageError: no such name, or no checkpoint for it.
+        UsageError: no such name, or no checkpoint for it; masks that cannot be merged.
         mmvssm.weights.CheckpointError: the checkpoint is unreadable, or does not fit to the last key.
     """
 
@@ -56,6 +57,7 @@ class Predictor:
         options: Mapping[str, Any] | None = None,
         tile: int | None = None,
         overlap: float = 0.2,
+        tta: bool = False,
     ):
         target = targets.whole_model(name, checkpoint)
         content = weights.read_checkpoint(target.local_checkpoint())
@@ -70,9 +72,17 @@ class Predictor:
         self.tile = _check_tile(tile, overlap)
         self.overlap = overlap
         pipeline = copy.deepcopy(self.cfg.test_dataloader.dataset.pipeline)
+        if tta:
+            if tile is not None and self.task.predict_tiles is None:
+                raise UsageError('--tta changes the size of an image, --tile keeps it: a segmentor takes one of them')
+            self.task.augment_tests(self.cfg)
+            pipeline = copy.deepcopy(self.cfg.tta_pipeline)
         if tile is not None:
             pipeline = self.task.tile(self.cfg, pipeline, tile, overlap)
-        self.model = _build(self.cfg, content).to(self.device).eval()
+        model = _build(self.cfg, content)
+        if tta:
+            model = MODELS.build(dict(self.cfg.tta_model, module=model))
+        self.model = model.to(self.device).eval()
         self._pipeline = Compose(_for_arrays(pipeline, self.task.scope))
 
     def __call__(self, image: 'str | os.PathLike | np.ndarray | Image.Image') -> Found:
@@ -98,7 +108,7 @@ class Predictor:
         """Predictions on images as they are, whatever `tile` says."""
         prepared = [self._pipeline(dict(img=array[..., ::-1].copy(), img_id=0)) for array in arrays]
         found: dict[int, Found] = {}
-        for group in _batches([item['inputs'].shape for item in prepared], batch_size):
+        for group in _batches([_shapes(item['inputs']) for item in prepared], batch_size):
             samples = self.model.test_step(pseudo_collate([prepared[i] for i in group]))
             for i, sample in zip(group, samples, strict=True):
                 parts = self.task.found(sample)
@@ -164,10 +174,22 @@ def _for_arrays(pipeline: list, scope: str) -> list:
     kept = [step for step in pipeline if not step['type'].endswith(('LoadAnnotations', 'LoadPanopticAnnotations'))]
     if not kept or 'LoadImage' not in kept[0]['type']:
         raise UsageError('the test pipeline of the config does not begin with LoadImageFromFile')
-    packer = kept[-1]
-    if 'meta_keys' in packer:
-        packer['meta_keys'] = tuple(key for key in packer['meta_keys'] if key != 'img_path')
-    return [dict(type=f'{scope}.LoadImageFromNDArray'), *kept[1:]]
+    return [dict(type=f'{scope}.LoadImageFromNDArray'), *map(_without_labels, kept[1:])]
+
+
+def _without_labels(step: dict) -> dict:
+    """A step that asks for no path, and for no labels in the views of an image."""
+    if 'meta_keys' in step:
+        return dict(step, meta_keys=tuple(key for key in step['meta_keys'] if key != 'img_path'))
+    if 'TestTimeAug' not in step['type']:
+        return step
+    views = [[one for one in choice if 'LoadAnnotations' not in one['type']] for choice in step['transforms']]
+    return dict(step, transforms=[list(map(_without_labels, choice)) for choice in views if choice])
+
+
+def _shapes(inputs) -> tuple:
+    """Of an image, or of each of its views."""
+    return tuple(inputs.shape) if isinstance(inputs, torch.Tensor) else tuple(tuple(view.shape) for view in inputs)
 
 
 def _array(image) -> np.ndarray:
@@ -186,5 +208,5 @@ def _batches(shapes: list, size: int) -> list[list[int]]:
     """Indices in groups of at most `size` that have one shape."""
     groups: dict[Any, list[int]] = {}
     for i, shape in enumerate(shapes):
-        groups.setdefault(tuple(shape), []).append(i)
+        groups.setdefault(shape, []).append(i)
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]

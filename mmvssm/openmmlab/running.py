@@ -130,9 +130,6 @@ def keep_predictions(cfg: Config, out: str) -> None:
 
 def augment_tests(cfg: Config) -> None:
     """`--tta`: the config's `tta_model` and `tta_pipeline`, or the task's."""
-    if 'mask_head' in cfg.model.get('roi_head', {}):
-        raise UsageError('--tta: mmdet merges boxes, not masks; it cannot test a model with a mask head')
-    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
-        task_of(cfg).augment_tests(cfg)
+    task_of(cfg).augment_tests(cfg)
     cfg.model = dict(**cfg.tta_model, module=cfg.model)
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline

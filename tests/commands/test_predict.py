@@ -122,6 +122,36 @@ def test_tiles_of_a_segmentor_agree_with_the_whole_where_one_tile_holds_it(check
             assert np.array_equal(plain(IMAGES[0]).labels, labels)
 
 
+@pytest.fixture(scope='module')
+def augmented(task, checkpoint):
+    return Predictor(CONFIG[task], str(checkpoint), device='cpu', tta=True)
+
+
+def test_an_augmented_result_does_not_depend_on_its_batch(augmented):
+    arrays = [np.array(Image.open(path).convert('RGB')) for path in IMAGES]
+    arrays[1] = arrays[1][:201]
+    together = augmented.predict(arrays, batch_size=2)
+    assert all(same(one, augmented(array)) for one, array in zip(together, arrays))
+
+
+def test_augmented_labels_of_a_mirror_image_are_the_mirror_image(augmented, task):
+    if task == 'segmentor':
+        image = np.array(Image.open(IMAGES[0]).convert('RGB'))
+        agree = augmented(image).labels == augmented(image[:, ::-1].copy()).labels[:, ::-1]
+        assert agree.mean() > 0.99
+
+
+def test_augmentation_and_tiles(task, checkpoint):
+    def tiled():
+        return Predictor(CONFIG[task], str(checkpoint), device='cpu', tta=True, tile=160)
+
+    if task == 'segmentor':
+        with pytest.raises(UsageError, match='a segmentor takes one of them'):
+            tiled()
+    else:
+        assert tiled()(IMAGES[0]).instances.masks.shape[1:] == (256, 256)
+
+
 def planted(images) -> list[Found]:
     """Finds bright squares exactly, as far as an image shows them."""
     found = []

@@ -103,16 +103,36 @@ def test_testing_scores_paints_and_keeps(task, trained, demo, tmp_path):
     assert len(list((tmp_path / 's').rglob('*.[jp][pn]g'))) == 2
 
 
-def test_test_time_augmentation(trained, demo, tmp_path):
-    config, work_dir = trained['upernet']
+@pytest.mark.parametrize('task', ['mask_rcnn', 'upernet'])
+def test_test_time_augmentation(task, trained, demo, tmp_path, capfd):
+    config, work_dir = trained[task]
     call('test', config, checkpoint(work_dir), '--data', demo, '--work-dir', tmp_path, '--tta')
+    assert ('coco/segm_mAP' if task == 'mask_rcnn' else 'mIoU') in capfd.readouterr().out
 
 
-def test_masks_cannot_be_augmented(demo, tmp_path):
-    config = CONFIGS / 'demo/mask_rcnn_localvmamba_demo.py'
-    assert 'merges boxes, not masks' in failure(
-        'test', config, 'a.pth', '--data', demo, '--work-dir', tmp_path, '--tta'
-    )
+def test_soft_nms_by_an_option(trained, demo, tmp_path, capfd):
+    config, work_dir = trained['mask_rcnn']
+    nms = [f'model.test_cfg.rcnn.nms.{one}' for one in ('type=soft_nms', 'method=gaussian', 'sigma=0.4')]
+    given = '--data', demo, '--work-dir', tmp_path, '--classwise', '--cfg-options', *nms
+    call('test', config, checkpoint(work_dir), *given)
+    table, _, scores = capfd.readouterr().out.partition('| category | mAP')[2].rpartition('coco/segm_mAP')
+    assert all(f'| {name}' in table for name in ('disc', 'triangle', 'star', 'ring'))
+    assert scores
+
+
+def test_a_segmentor_is_not_evaluated_by_coco(demo, tmp_path):
+    config = CONFIGS / 'demo/upernet_localvmamba_demo.py'
+    message = failure('test', config, 'a.pth', '--data', demo, '--work-dir', tmp_path, '--coco-eval', 'faster')
+    assert message == 'error: --coco-eval: this config is evaluated by IoUMetric, not by CocoMetric'
+
+
+def test_diagonal_flips_of_a_segmentor(trained, demo, tmp_path):
+    config, work_dir = trained['upernet']
+    views = dict(type='TestTimeAug', transforms=[[dict(type='RandomFlip', prob=1.0, direction='diagonal')]])
+    own = tmp_path / 'c.py'
+    own.write_text(f"_base_ = ['{config}']\ntta_pipeline = [dict(type='LoadImageFromFile'), {views}]\n")
+    message = failure('test', own, checkpoint(work_dir), '--data', demo, '--work-dir', tmp_path, '--tta')
+    assert 'horizontal and vertical flips only' in message
 
 
 def test_training_goes_on_where_it_stopped(trained, demo, capfd):

@@ -189,6 +189,25 @@ def test_batched_nms_treats_classes_apart(kind, split_thr, rng, device):
         assert ours == members[expected].tolist()
 
 
+@pytest.mark.parametrize('method', ['linear', 'gaussian', 'naive'])
+def test_soft_nms_of_a_detector(method, rng):
+    """What `--cfg-options model.test_cfg.rcnn.nms.type=soft_nms` comes to: each class by itself, best scores first."""
+    from mmdet.models.layers import multiclass_nms
+
+    boxes, scores = random_boxes(rng, 30), torch.rand(30, 4, generator=rng)  # the last class is background
+    config = dict(type='soft_nms', iou_threshold=0.4, sigma=0.3, min_score=0.01, method=method)
+    dets, labels = multiclass_nms(boxes, scores, 0.05, config, max_num=50)
+    expected = []
+    for c in range(3):
+        members = (scores[:, c] > 0.05).nonzero().flatten()
+        taken = naive.soft_nms(boxes[members], scores[members, c], 0.4, 0.3, 0.01, method, 0)
+        expected += [(score, c, *boxes[members[i]].tolist()) for i, score in taken]
+    expected = torch.tensor(sorted(expected, reverse=True)[:50])
+    assert labels.tolist() == expected[:, 1].tolist()
+    torch.testing.assert_close(dets[:, 4], expected[:, 0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(dets[:, :4], expected[:, 2:])
+
+
 def test_batched_nms_class_agnostic(rng):
     boxes, scores = random_boxes(rng, 40), torch.rand(40, generator=rng)
     config = dict(type='nms', iou_threshold=0.4)

@@ -76,7 +76,7 @@ def point_to_parts(
                 _set_reduce_zero_label(dataset.pipeline, reduce_zero_label)
     if classes is not None:
         set_num_classes(cfg.model, len(classes[0]))
-        _set_reduce_zero_label(cfg.get('tta_pipeline', []), classes[1])
+        _set_reduce_zero_label(cfg.get('tta_pipeline') or [], classes[1])
 
 
 def read_classes(root: Path) -> tuple[tuple[str, ...], bool] | None:

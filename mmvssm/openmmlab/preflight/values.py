@@ -196,8 +196,19 @@ def _check_names(cfg: Config) -> None:
 
 def _check_slides(cfg: Config) -> None:
     test_cfg = cfg.model.get('test_cfg') or {}
-    if isinstance(test_cfg, dict) and test_cfg.get('mode') == 'slide' and not {'crop_size', 'stride'} <= set(test_cfg):
+    if not isinstance(test_cfg, dict) or test_cfg.get('mode') != 'slide':
+        return
+    if not {'crop_size', 'stride'} <= set(test_cfg):
         raise UsageError("model.test_cfg.mode='slide' needs model.test_cfg.crop_size and model.test_cfg.stride")
+    for key in ('crop_size', 'stride'):
+        pair = test_cfg[key]
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(type(n) is int and n > 0 for n in pair):
+            raise UsageError(f'model.test_cfg.{key}={pair!r} is not supported; allowed: (height, width), from 1')
+    if any(step > side for step, side in zip(test_cfg['stride'], test_cfg['crop_size'])):
+        raise UsageError(
+            f'model.test_cfg.stride={tuple(test_cfg["stride"])} exceeds crop_size={tuple(test_cfg["crop_size"])}: '
+            'pixels between two windows would have no prediction'
+        )
 
 
 def _check_sets(cfg: Config, training: bool) -> None:

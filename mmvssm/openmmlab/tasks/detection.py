@@ -5,6 +5,7 @@ from mmengine.config import Config
 from mmvssm.errors import UsageError
 from mmvssm.openmmlab import tiles
 from mmvssm.openmmlab.layouts.coco import COCO
+from mmvssm.openmmlab.tta import pipelines
 from mmvssm.pictures import Instances
 
 from .task import Benchmark, Task
@@ -23,17 +24,9 @@ def _keep_predictions(cfg: Config, out: str) -> None:
 
 
 def _augment_tests(cfg: Config) -> None:
-    """A detector is also tested flipped."""
-    cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
-    cfg.tta_pipeline = _flipped_pipeline(cfg)
-
-
-def _flipped_pipeline(cfg: Config) -> list[dict]:
-    """The test pipeline, with its last step run for the image and for its mirror image."""
-    keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
-    flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
-    augment = dict(type='TestTimeAug', transforms=[flips, [dict(type='PackDetInputs', meta_keys=keys)]])
-    return [*cfg.test_dataloader.dataset.pipeline[:-1], augment]
+    nms = dict(type='nms', iou_threshold=0.5)
+    model = dict(type='mmvssm.MaskTTAModel', tta_cfg=dict(nms=nms, max_per_img=100))
+    pipelines.complete(cfg, model, 'DetTTAModel', (1.0, 0.8, 1.2))
 
 
 def _found(sample) -> dict[str, Instances]:

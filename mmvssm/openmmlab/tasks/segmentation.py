@@ -6,6 +6,8 @@ from mmengine.config import Config
 from mmvssm.errors import UsageError
 from mmvssm.openmmlab.layouts.ade20k import ADE20K
 from mmvssm.openmmlab.layouts.pairs import CITYSCAPES, PAIRS, VOC
+from mmvssm.openmmlab.preflight.places import matching
+from mmvssm.openmmlab.tta import pipelines
 
 from .task import Benchmark, Task
 
@@ -20,7 +22,10 @@ def _keep_predictions(cfg: Config, out: str) -> None:
 
 
 def _augment_tests(cfg: Config) -> None:
-    raise UsageError('--tta needs tta_model and tta_pipeline in the config')
+    pipelines.complete(cfg, dict(type='mmvssm.SegTTAModel'), 'SegTTAModel', (1.0, 0.75, 1.25))
+    for _, value in matching(cfg, 'tta_pipeline.*.transforms.*.*.direction'):
+        if 'diagonal' in (value if isinstance(value, list | tuple) else [value]):
+            raise UsageError('tta_pipeline: mmseg un-flips horizontal and vertical flips only, not diagonal ones')
 
 
 def _found(sample) -> dict[str, np.ndarray]:

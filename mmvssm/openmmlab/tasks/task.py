@@ -34,7 +34,7 @@ class Task:
         layouts: of data sets, tried in this order.
         show_in: (config, folder): `--show-dir`.
         keep_predictions: (config, path): `--out`.
-        augment_tests: (config): sets `tta_model` and `tta_pipeline` where a config has none.
+        augment_tests: (config): completes `tta_model` and `tta_pipeline`.
         found: a data sample of a prediction -> what `found.Found` says of it, by field.
         truth: the same of the labels of a training sample.
         tile: (config, test pipeline, side, overlap) -> the pipeline for tiles; may change the config.

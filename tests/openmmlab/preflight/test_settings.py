@@ -249,6 +249,24 @@ def test_wrong(task, given, read):
     assert len(message) < 900
 
 
+SLIDES = {
+    ('(65,33)', '(66,20)'): r'stride=\(66, 20\) exceeds crop_size=\(65, 33\): pixels between two windows',
+    ('64', '(32,32)'): r'crop_size=64 is not supported; allowed: \(height, width\)',
+    ('(64,64)', '(32,0)'): r'stride=\(32, 0\) is not supported',
+}
+
+
+@pytest.mark.parametrize('sizes', SLIDES, ids=' by '.join)
+def test_windows_that_cannot_be(sizes, read):
+    given = ('mode=slide', f'crop_size={sizes[0]}', f'stride={sizes[1]}')
+    with pytest.raises(UsageError, match=SLIDES[sizes]):
+        look(read['s'], *(f'model.test_cfg.{one}' for one in given))
+
+
+def test_windows_of_odd_sides_side_by_side(read):
+    look(read['s'], *(f'model.test_cfg.{one}' for one in ('mode=slide', 'crop_size=(65,33)', 'stride=(65,33)')))
+
+
 RIGHT = [
     'model.backbone.out_indices=[0,1,2,3]',
     'default_hooks.checkpoint.interval=-1',
