@@ -111,6 +111,10 @@ def _layer(entry: Any, where: str) -> LayerDirections:
     probabilities = parts.get('probabilities')
     if not isinstance(probabilities, list) or len(probabilities) != len(candidates):
         raise ValueError(f"{where}: 'probabilities' must be a number for each of {len(candidates)} candidates")
+    for key, names in (('candidates', candidates), ('chosen', chosen)):
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f'{where}: {twice!r} is there twice in {key!r}; allowed: each name once')
     for name in chosen:
         if name not in candidates:
             raise ValueError(

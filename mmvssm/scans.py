@@ -168,8 +168,12 @@ def layer_orders(field: str, orders, num_layers: int, count: int | None = None) 
     """
     if orders is None:
         return [None] * num_layers
+    source = field
     if directions.is_path(orders):
-        orders = directions.read(orders, field).lists
+        found = directions.read(orders, field)
+        model = found.about.get('model')
+        source = f'{field}={str(orders)!r}' + (f', of {model},' if model else '')
+        orders = found.lists
     if not _is_list(orders):
         raise ValueError(
             f'{field}={short(orders)} must be a list of {_wanted(count)}, or one such list (or None) for each of the '
@@ -179,7 +183,7 @@ def layer_orders(field: str, orders, num_layers: int, count: int | None = None) 
         return [check_orders(field, orders, count)] * num_layers
     if len(orders) != num_layers:
         raise ValueError(
-            f'{field} has {len(orders)} layers, the model {num_layers}; allowed: one list, or one for each layer'
+            f'{source} has {len(orders)} layers, the model {num_layers}; allowed: one list, or one for each layer'
         )
     return [None if own is None else check_orders(f'{field}[{i}]', own, count) for i, own in enumerate(orders)]
 

@@ -40,6 +40,8 @@ traceback as well."""
 def main(argv: list[str] | None = None) -> None:
     """Run a command line, `sys.argv`'s if none is given; what the user can put right ends it with a message."""
     name, rest = _choose(sys.argv[1:] if argv is None else argv)
+    if os.getcwd() not in sys.path:  # where modules of the user's are looked for, as with `python -m`
+        sys.path.append(os.getcwd())
     module = _module(name)
     args = parser(name, module).parse_args(rest)
     try:

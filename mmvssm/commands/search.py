@@ -26,6 +26,9 @@ EXAMPLES = """examples:
   mmvssm search --read checkpoint-99.pth.tar                        # of the authors' search code"""
 
 
+TRIED = (5, 7)  # rows and columns of a map on which functions of the user's are tried
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What is searched, how, and the flags of training."""
     parser.add_argument('config', nargs='?', help='path or name of a config (`mmvssm config` lists them)')
@@ -52,7 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--temperature',
         nargs='+',
         type=float,
-        default=[1.0],
         metavar='T',
         help='of the softmax; two: from the first to the second in the course of the run (default: 1)',
     )
@@ -107,7 +109,9 @@ def _search(args: argparse.Namespace) -> None:
 def _options(args: argparse.Namespace) -> 'Options':
     from mmvssm.openmmlab.searching import Options
 
-    if len(args.temperature) > 2 or min(args.temperature) <= 0:
+    if args.k is not None and args.k < 1:
+        raise UsageError(f'--k {args.k}: allowed: 1 or more')
+    if args.temperature is not None and (len(args.temperature) > 2 or min(args.temperature) <= 0):
         raise UsageError(f'--temperature {" ".join(map(str, args.temperature))}: allowed: one or two numbers above 0')
     if args.patience is not None and args.patience < 1:
         raise UsageError(f'--patience {args.patience}: allowed: 1 or more')
@@ -117,7 +121,7 @@ def _options(args: argparse.Namespace) -> 'Options':
         candidates=_candidates(args),
         k=args.k,
         forced=tuple(args.force),
-        temperature=(args.temperature[0], args.temperature[-1]),
+        temperature=None if args.temperature is None else (args.temperature[0], args.temperature[-1]),
         alternating=args.alternating,
         logit_decay=not args.no_logit_decay,
         logit_lr=args.logit_lr,
@@ -130,8 +134,12 @@ def _candidates(args: argparse.Namespace) -> list[str] | None:
 
     if args.candidates is None:
         return None
+    if len(set(args.candidates)) < len(args.candidates):
+        raise UsageError(f'--candidates {" ".join(args.candidates)}: allowed: each order once')
     try:
         scans.check_orders('--candidates', args.candidates)
+        for place, name in enumerate(args.candidates):
+            scans.table(name, *TRIED, field=f'--candidates[{place}]')
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from None
     return args.candidates
@@ -140,13 +148,13 @@ def _candidates(args: argparse.Namespace) -> list[str] | None:
 def _read(args: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from mmvssm import search, weights
     from mmvssm.openmmlab import searching
 
-    state = weights.unwrap(weights.read_checkpoint(args.read), prefer_ema=args.ema)
-    layers = search.choices_in(state, _candidates(args), args.temperature[-1])
-    found = search.found(layers, args.k or 4, args.force, checkpoint=str(args.read))
-    print('\n'.join(searching.table(layers, [layer.chosen for layer in found.layers])))
-    base = None if args.config is None else str(configs.find(args.config).resolve())
+    base = None if args.config is None else configs.find(args.config).resolve()
+    found = searching.read(args.read, base, _options(args), args.ema)
+    print('\n'.join(searching.table_of(found)))
+    known = found.about.get('base')
+    if base is None and known and Path(known).is_file():
+        base = Path(known)
     folder = args.work_dir or f'work_dirs/search_{Path(args.read).name.partition(".")[0]}'
-    print('\n'.join(searching.write(found, folder, base)))
+    print('\n'.join(searching.write(found, folder, None if base is None else str(base))))

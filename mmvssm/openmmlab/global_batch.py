@@ -18,7 +18,7 @@ def in_words(runner: Runner | FlexibleRunner) -> str:
     if accumulated > 1:
         factors.append(f'{accumulated} accumulated')
     batch = processes * images * accumulated
-    return f'{" x ".join(factors)} = batch {batch}, {_learning_rate(runner)}{_scaled(runner, processes * images)}'
+    return f'{" x ".join(factors)} = batch {batch}, {_learning_rate(runner)}{_scaled(runner)}'
 
 
 def _many(count: int, one: str, many: str) -> str:
@@ -32,17 +32,26 @@ def _images(runner) -> int | None:
 
 
 def _learning_rate(runner) -> str:
-    """The one that the schedule starts from; layer-wise decay and the like give some parameters less."""
+    """The one that the schedule starts from; layer-wise decay gives some parameters less, `lr_mult` may give more."""
     wrapper = runner.optim_wrapper
     wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
     groups = [group for one in wrappers for group in one.optimizer.param_groups]
-    return f'learning rate {max(group.get("initial_lr", group["lr"]) for group in groups):.6g}'
+    rates = [group.get('initial_lr', group['lr']) for group in groups]
+    general = max(one.optimizer.defaults.get('lr', 0.0) for one in wrappers) * _factor(runner)
+    return f'learning rate {max([rate for rate in rates if rate <= 1.0001 * general] or rates):.6g}'
 
 
-def _scaled(runner, batch: int) -> str:
-    """mmengine scales by what the processes see at once, whatever is accumulated."""
+def _scaled(runner) -> str:
     scaling = (runner.cfg or {}).get('auto_scale_lr') or {}
     if not scaling.get('enable', False):
         return ''
-    base = scaling['base_batch_size']
-    return f' (scaled by {batch / base:.6g} from a batch of {base})'
+    return f' (scaled by {_factor(runner):.6g} from a batch of {scaling["base_batch_size"]})'
+
+
+def _factor(runner) -> float:
+    """mmengine scales by what the processes see at once, whatever is accumulated."""
+    scaling = (runner.cfg or {}).get('auto_scale_lr') or {}
+    images = _images(runner)
+    if not scaling.get('enable', False) or images is None:
+        return 1.0
+    return get_world_size() * images / scaling['base_batch_size']

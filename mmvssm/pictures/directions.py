@@ -27,8 +27,9 @@ def draw_choices(found: Directions, title: str = '') -> Figure:
     size = 2.2 + 0.32 * len(found.layers), 1.2 + 0.32 * len(names)
     figure = Figure(figsize=(max(size[0], 4.5), size[1]), layout='constrained', dpi=DPI)
     axis = figure.add_subplot()
-    top = max(2 / len(names), np.nanmax(shares))  # where nothing is decided all are half as dark
-    shown = axis.imshow(shares, cmap=MAP, vmin=0, vmax=top, aspect='equal')
+    low, high = float(np.nanmin(shares)), float(np.nanmax(shares))
+    margin = max(high - low, 1e-3) / 8  # white is for what is no candidate
+    shown = axis.imshow(shares, cmap=MAP, vmin=low - margin, vmax=high + margin, aspect='equal')
     for column, layer in enumerate(found.layers):
         rows = [names.index(name) for name in layer.chosen]
         axis.plot([column] * len(rows), rows, 'o', color='#e4572e', markersize=5)
@@ -37,11 +38,17 @@ def draw_choices(found: Directions, title: str = '') -> Figure:
     axis.grid(which='minor', color='white', linewidth=1)
     axis.tick_params(which='minor', length=0)
     axis.set_xticks(range(len(found.layers)), [str(i) for i in range(len(found.layers))], fontsize=7)
-    axis.set_yticks(range(len(names)), [name.rpartition('.')[2] for name in names], fontsize=8)
+    axis.set_yticks(range(len(names)), _labels(names), fontsize=8)
     axis.set_xlabel('layer', fontsize=8)
-    axis.set_title(title or _title(found), fontsize=9)
+    figure.suptitle(title or _title(found), fontsize=9)
     colour_bar(figure, shown, [axis], 'share (dot: kept)')
     return figure
+
+
+def _labels(names: list[str]) -> list[str]:
+    """Last names; dotted ones of functions that share theirs."""
+    last = [name.rpartition('.')[2] for name in names]
+    return [name if last.count(short) > 1 else short for name, short in zip(names, last)]
 
 
 def draw_paths(found: Directions, grid: tuple[int, int] = (GRID, GRID)) -> Figure:

@@ -112,13 +112,29 @@ def choose(layer: LayerChoice, k: int, forced: Iterable[str] = ()) -> tuple[str,
     return tuple(layer.candidates[i] for i in sorted(kept))
 
 
-def found(layers: Sequence[LayerChoice], k: int, forced: Iterable[str] = (), **about: Any) -> Directions:
+def found(
+    layers: Sequence[LayerChoice],
+    k: int,
+    forced: Iterable[str] = (),
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    iteration: int | None = None,
+    base: str | None = None,
+    checkpoint: str | None = None,
+) -> Directions:
     """What a search leaves: the content of its file.
 
-    about: what else to write down, beside the versions: `model`, `data`, `iteration`.
+    Args:
+        layers: what they could choose from.
+        k: how many orders each keeps.
+        forced: orders that each keeps.
+        model, data, iteration, base, checkpoint: to be written down, beside the versions, where they are known.
     """
     from mmvssm import __version__
 
     kept = [LayerDirections(layer.candidates, layer.probabilities, choose(layer, k, forced)) for layer in layers]
     versions = dict(mmvssm=__version__, torch=str(torch.__version__))
+    known = dict(model=model, data=data, iteration=iteration, base=base, checkpoint=checkpoint)
+    about = {key: value for key, value in known.items() if value is not None}
     return Directions(tuple(kept), dict(**about, k=k, forced=list(forced), versions=versions))

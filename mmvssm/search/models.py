@@ -40,7 +40,7 @@ def searchable(name: str, k: int | None = None) -> Search:
         raise UsageError(f'{name} has no scan directions to search; allowed: {", ".join(allowed)}')
     if searched.count is not None and k not in (None, searched.count):
         raise UsageError(f'--k {k}: a layer of {name} has {searched.count} scan directions; allowed: {searched.count}')
-    return Search(family.cls, searched.field, k or searched.count or 4)
+    return Search(family.cls, searched.field, searched.count or 4 if k is None else k)
 
 
 def make_supernet(search: Search, backbone: Mapping[str, Any], candidates: Sequence[scans.Order] | None) -> dict:

@@ -198,6 +198,14 @@ def test_a_checkpoint_is_read_by_the_command(searched, tmp_path, capsys):
     runpy.run_path(str(tmp_path / 'searched.py'))
 
 
+def zeros(height, width):
+    return torch.zeros(height * width, dtype=torch.int64)
+
+
+def nothing():
+    return torch.zeros(1)
+
+
 WRONG = [
     ([], 'which config?'),
     (['mask_rcnn_vil_t'], 'VisionLSTM has no scan directions'),
@@ -208,7 +216,12 @@ WRONG = [
     (['upernet_vmamba_t', '--logit-lr', '-1'], '--logit-lr -1.0: allowed'),
     (['upernet_localvim_t', '--force', 'w9'], '--force w9: no candidate; allowed: h, h_flip'),
     (['upernet_localvim_t', '--k', '9'], '--k 9: allowed: 1 to 8'),
-    (['upernet_vmamba_t', '--candidates', 'h', 'v'], '--k 4: allowed: 1 to 2'),
+    (['upernet_vmamba_t', '--candidates', 'h', 'v'], '--candidates h v: 2 are fewer than the 4 that a layer keeps'),
+    (['upernet_localvim_t', '--candidates', 'h', 'v'], 'name more, or give --k 1 to 2'),
+    (['upernet_localvim_t', '--candidates', 'h', 'v', 'h'], '--candidates h v h: allowed: each order once'),
+    (['upernet_localvim_t', '--k', '0'], '--k 0: allowed: 1 or more'),
+    (['upernet_localvim_t', '--candidates', 'h', f'{__name__}.zeros'], r'--candidates\[1\].* gives token 0 35 times'),
+    (['upernet_localvim_t', '--candidates', 'h', f'{__name__}.nothing'], r'--candidates\[1\].* fails on a map'),
     (['nothing'], 'there is no config nothing'),
     (['--read', 'none.pth'], 'none.pth'),
 ]

@@ -16,9 +16,10 @@ from mmvssm.backbones import Choice
 from mmvssm.errors import UsageError
 from mmvssm.openmmlab import searching
 from mmvssm.openmmlab.loading import unwrapped
-from mmvssm.settings import Each, Flag, Int, Number, OrNone, Text, checked
+from mmvssm.settings import Anything, Each, Flag, Int, Number, OrNone, Text, checked
 
-STATE = 'direction_search'  # of a checkpoint
+STATE = searching.STATE
+UNDECIDED = 0.9995  # entropy that is told as 1.000
 
 
 @HOOKS.register_module()
@@ -38,6 +39,7 @@ class DirectionSearchHook(Hook):
         patience: stop once the choices have not changed for so many reports; None for never.
         base: the config whose model was made a supernet; None writes no `searched.py`.
         data: the data set, to be written down.
+        given: settings of the model that were given beside `base`, by dotted names, for `searched.py`.
     """
 
     priority = 'LOWEST'
@@ -50,6 +52,7 @@ class DirectionSearchHook(Hook):
         patience=OrNone(Int(1)),
         base=OrNone(Text()),
         data=OrNone(Text()),
+        given=OrNone(Anything()),
     )
     def __init__(
         self,
@@ -60,14 +63,22 @@ class DirectionSearchHook(Hook):
         patience: int | None = None,
         base: str | None = None,
         data: str | None = None,
+        given: dict[str, Any] | None = None,
     ):
         self.k, self.forced, self.temperature = k, tuple(forced or ()), tuple(temperature)
         self.alternating, self.patience, self.base, self.data = alternating, patience, base, data
+        self.given = dict(given or {})
         self._last: list[list[str]] = []
         self._unchanged = 0
 
+    def before_run(self, runner) -> None:
+        runner.register_hook(_SameCandidates(), 'HIGHEST')
+
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        checkpoint[STATE] = dict(last=self._last, unchanged=self._unchanged)
+        about = dict(self._about(runner), k=self.k, forced=list(self.forced), temperature=self._temperature(runner))
+        checkpoint[STATE] = dict(
+            last=self._last, unchanged=self._unchanged, candidates=candidates_of(runner.model), **about
+        )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         state = checkpoint.pop(STATE, None)
@@ -86,9 +97,15 @@ class DirectionSearchHook(Hook):
             optimizer.register_step_pre_hook(lambda own, *_: _keep_still(own, logits, _trains_logits(runner)))
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
-        start, end = self.temperature
         for layer in self._layers:
-            layer.temperature = start * (end / start) ** (runner.iter / max(runner.max_iters - 1, 1))
+            layer.temperature = self._temperature(runner)
+
+    def _temperature(self, runner) -> float:
+        start, end = self.temperature
+        return start * (end / start) ** min(runner.iter / max(runner.max_iters - 1, 1), 1.0)
+
+    def _about(self, runner) -> dict[str, Any]:
+        return dict(model=_model_name(runner), data=self.data, iteration=runner.iter, base=self.base)
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
         self._report(runner)
@@ -101,9 +118,10 @@ class DirectionSearchHook(Hook):
         if not is_main_process():
             return
         layers = search.choices_of(runner.model)
-        about = dict(model=_model_name(runner), data=self.data, iteration=runner.iter, base=self.base)
-        found = search.found(layers, self.k, self.forced, **about)
-        for line in searching.write(found, runner.work_dir, self.base):
+        found = search.found(layers, self.k, self.forced, **self._about(runner))
+        if all(layer.entropy > UNDECIDED for layer in layers):
+            runner.logger.warning('all layers are undecided (entropy 1.000): train longer, or raise --logit-lr')
+        for line in searching.write(found, runner.work_dir, self.base, self.given):
             runner.logger.info(line)
 
     def _report(self, runner) -> None:
@@ -122,6 +140,25 @@ class DirectionSearchHook(Hook):
         if self.patience is not None and self._unchanged >= self.patience:
             runner.train_loop.stop_training = True
             runner.logger.info(f'the choice has not changed for {self._unchanged} reports: the search ends here')
+
+
+class _SameCandidates(Hook):
+    """Before anything else of a checkpoint is looked at: a search goes on with the candidates that it had."""
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        had = (checkpoint.get(STATE) or {}).get('candidates')
+        own = candidates_of(runner.model)
+        if getattr(runner, '_resume', False) and had is not None and list(had) != own:
+            raise UsageError(
+                f'--candidates {" ".join(own)}: the search that is resumed has others\n'
+                f'give --candidates {" ".join(had)}, or start in another --work-dir'
+            )
+
+
+def candidates_of(model) -> list[str]:
+    """Names of the orders that the layers of a supernet choose from."""
+    layer = next((module for module in model.modules() if isinstance(module, Choice)), None)
+    return [] if layer is None else [search.order_name(order) for order in layer.candidates]
 
 
 def _model_name(runner) -> str:

@@ -51,7 +51,9 @@ def _point_to(cfg: Config, root: Path) -> None:
             dataset.data_root = f'{root}/'
             dataset.ann_file = str(files[part].relative_to(root))
             dataset.data_prefix = dict(img=images)
-            if not _is_coco(names['train']):
+            if _is_coco(names['train']):
+                dataset.pop('metainfo', None)  # CocoDataset's own
+            else:
                 dataset.metainfo = metainfo
         evaluators = cfg.get(f'{split}_evaluator') or []
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
