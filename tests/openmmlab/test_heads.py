@@ -10,6 +10,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 
 import mmvssm.openmmlab  # noqa: F401
+from mmvssm.errors import UsageError
 from tests.openmmlab import heads
 from tests.openmmlab.test_config_models import ROOT, build, detection_batch_for, with_masks
 
@@ -102,3 +103,12 @@ def test_every_base_of_a_head_is_named_in_the_docs():
             r'_base_/(\w+\.py)', (ROOT / f'{head.config}.py').read_text(encoding='utf-8').split('"""')[2]
         )
         assert base in page
+
+
+def test_an_image_with_fewer_tokens_than_queries_is_refused():
+    """mmdet's DINO fails in topk there."""
+    cfg = over(DETECTORS['DINO'], 'VMamba')
+    cfg.model.num_queries = 900
+    model = build(cfg)
+    with pytest.raises(UsageError, match=r'model\.num_queries=900 is more than the 256 tokens of an image'):
+        heads.losses_of(model, detection_batch_for(cfg))

@@ -95,4 +95,8 @@ def _leave_stuff(cfg: Config) -> None:
         kept = [one for one in _evaluators(cfg, split) if one.type != METRIC]
         if f'{split}_evaluator' in cfg:
             cfg[f'{split}_evaluator'] = kept[0] if len(kept) == 1 else kept
+    preprocessor = cfg.model.data_preprocessor
+    for part in (preprocessor, *(preprocessor.get('batch_augments') or ())):
+        if 'pad_seg' in part:
+            part.pad_seg = False  # it takes for granted that there are such labels
     cfg.model.test_cfg.panoptic_on = False

@@ -98,6 +98,8 @@ def test_a_folder_of_instances_gives_objects_alone(instances, panoptic, capsys):
     assert 'its objects alone are learnt' in capsys.readouterr().out
     assert panoptic.model.panoptic_head.num_stuff_classes == 0
     assert panoptic.val_evaluator.type == 'CocoMetric'
+    assert not panoptic.model.data_preprocessor.pad_seg
+    assert not panoptic.model.data_preprocessor.batch_augments[0].pad_seg
     sample = built(panoptic, 'val')[0]['data_samples']
     assert len(sample.gt_instances.masks) == len(sample.gt_instances.labels) > 0
 
