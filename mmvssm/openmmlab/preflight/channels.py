@@ -17,7 +17,7 @@ NECKS: dict[str, Callable[[dict, Given], Given]] = {
     'PAFPN': lambda neck, given: [neck['out_channels']] * neck['num_outs'],
     'CSPNeXtPAFPN': lambda neck, given: [neck['out_channels']] * len(given),
     'ChannelMapper': lambda neck, given: [neck['out_channels']] * (neck.get('num_outs') or len(given)),
-    'SimplePyramid': lambda neck, given: [neck['out_channels']] * neck.get('num_outs', 5),
+    'SimplePyramid': lambda neck, given: [neck.get('out_channels', 256)] * neck.get('num_outs', 5),
     'RescalePyramid': lambda neck, given: list(given),
     'Feature2Pyramid': lambda neck, given: list(given),
 }
