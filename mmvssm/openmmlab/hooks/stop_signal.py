@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -111,6 +112,16 @@ class StopSignalHook(Hook):
             name = signal.Signals(number).name
             runner.logger.info(f'{name}: stopped after iteration {meta["iter"]}, which is in {path}; --resume goes on')
         sys.exit(128 + number)
+
+
+def outlast_a_signal(init: Callable[[int], None] | None, worker_id: int) -> None:
+    """A DataLoader's `worker_init_fn`: a worker outlives the SIGTERM that the whole group gets, as by `timeout`.
+
+    The run stops at the end of its iteration, and wants batches until then. A second one ends the worker.
+    """
+    if init is not None:
+        init(worker_id)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
 def _group() -> Any:

@@ -68,9 +68,11 @@ def test_a_signal_that_nohup_ignores_stays_ignored(tmp_path):
     assert len(losses(tmp_path)) == 20
 
 
-def test_workers_of_a_loader_leave_a_ctrl_c_to_the_run(tmp_path):
-    arguments = ('--workers', 2, '--signal-at', 3, '--signal', int(signal.SIGINT), '--to-group')
-    run(tmp_path, *arguments, code=130)
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize('loop', ['epoch', 'iter'])
+def test_workers_of_a_loader_leave_a_signal_to_the_run(number, loop, tmp_path):
+    arguments = ('--workers', 2, '--loop', loop, '--signal-at', 3, '--signal', int(number), '--to-group')
+    run(tmp_path, *arguments, code=128 + number)
     assert newest(tmp_path) == str(tmp_path / 'iter_4.pth')
 
 
