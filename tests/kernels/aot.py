@@ -84,6 +84,10 @@ class Launch:
                 divisible.append(name)
         return ast_source(self.kernel, types, constants, divisible)
 
+    def compile(self, target: str):
+        """Triton's compiled kernel."""
+        return triton.compile(self.source(), target=TARGETS[target], options=self.options)
+
     def key(self) -> tuple:
         source = self.source()
         return self.kernel.__name__, source.hash(), str(self.options)

@@ -51,6 +51,13 @@ def record(every_tile: bool, batch: int = 2, length: int = 4000, **scan) -> list
     return launches
 
 
+def chunk() -> int:
+    """Steps of a chunk."""
+    from mmvssm.kernels.selective_scan import triton_launch
+
+    return triton_launch.CHUNK
+
+
 _VMAMBA = dict(N=1, dtype=torch.bfloat16, d=384, R=24, merge=True, shared=True, deterministic=False)
 FAST = {'selective scan, VMamba bf16': dict(_VMAMBA, every_tile=False)}
 SLOW = {
