@@ -42,7 +42,7 @@ def count(launch: aot.Launch, target: str = 'sm_90') -> Count:
     if 'BC' in given:  # of `carry`, which has one element a chunk
         elements, steps = given['BC'] * given['BD'] / threads * scan.chunk(), 1
     else:
-        elements, steps = given['BS'] * given['BD'] / threads, given['T']
+        elements, steps = given['BS'] * given['BD'] / threads, scan.chunk()
     inside = sum(len(loop) * (loop.trips or steps) for loop in binary.loops) / (elements * steps)
     outside = binary.outside / (elements * steps)
     return Count(role(launch), inside, outside, binary.registers, binary.stack, shared)

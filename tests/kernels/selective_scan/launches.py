@@ -4,9 +4,18 @@ import torch
 
 
 def _scan(
-    N: int, dtype, d: int, R: int | None, merge: bool, shared: bool, deterministic: bool, batch: int, length: int
+    N: int,
+    dtype,
+    d: int,
+    R: int | None,
+    merge: bool,
+    shared: bool,
+    deterministic: bool,
+    straight: bool,
+    batch: int,
+    length: int,
 ) -> None:
-    """Forward and backward of one scan in four directions."""
+    """Forward and backward of one scan in four directions, along rows and columns where `straight`."""
     from mmvssm.kernels.selective_scan import triton_launch
     from mmvssm.kernels.selective_scan.tensors import Tensors
 
@@ -22,7 +31,9 @@ def _scan(
     parameters = (torch.empty(K, d, device='meta'), torch.empty(K, d, device='meta'), weight)
     A = torch.empty(K, d, N, device='meta')
     orders = torch.empty(K, L, device='meta', dtype=torch.int32), torch.empty(K, device='meta', dtype=torch.int32)
-    tensors = Tensors(x, dt, A, B, C, *parameters, *orders)
+    height = next(side for side in range(int(L**0.5), 0, -1) if L % side == 0)
+    directions = (height, L // height, 0b11_10_01_00) if straight else ()
+    tensors = Tensors(x, dt, A, B, C, *parameters, *orders, directions)
     torch.use_deterministic_algorithms(deterministic)
     try:
         y, carries = triton_launch.forward(tensors, True, merge, torch.float32, True)
@@ -31,7 +42,9 @@ def _scan(
         torch.use_deterministic_algorithms(False)
 
 
-def record(every_tile: bool, batch: int = 2, length: int = 4000, **scan) -> list:
+def record(
+    every_tile: bool = False, batch: int = 2, length: int = 16000, straight: bool = True, target: str = 'sm_90', **scan
+) -> list:
     """Launches of one scan; with `every_tile` those of all tiles in the lists, else of the ones in use."""
     from mmvssm.kernels.selective_scan import triton_launch
 
@@ -43,8 +56,8 @@ def record(every_tile: bool, batch: int = 2, length: int = 4000, **scan) -> list
     try:
         for i in range(longest):
             triton_launch.TILES = {key: [choices[min(i, len(choices) - 1)]] for key, choices in tiles.items()}
-            with recording(triton_launch) as recorded:
-                _scan(batch=batch, length=length, **scan)
+            with recording(triton_launch, target) as recorded:
+                _scan(batch=batch, length=length, straight=straight, **scan)
             launches += recorded
     finally:
         triton_launch.TILES = tiles

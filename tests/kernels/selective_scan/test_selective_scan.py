@@ -287,7 +287,7 @@ def test_out_dtype():
 def operator_arguments(case):
     tensors = [None if z is None else z.requires_grad_() for z in case.tensors()]
     o = orders(case.names, *case.size)
-    return (*tensors, o.index, o.lengths, case.softplus, case.merge, torch.float32, True, 'numba')
+    return (*tensors, o.index, o.lengths, o.straight, case.softplus, case.merge, torch.float32, True, 'numba')
 
 
 @pytest.mark.parametrize(
