@@ -53,13 +53,18 @@ def _num_chunks(steps: int, straight: Sequence[int]) -> int:
     return largest(H * ((W + CHUNK - 1) // CHUNK), W * ((H + CHUNK - 1) // CHUNK))
 
 
-# Tiles by kernel and by the most states they serve, those of straight runs by the rank as loaded. The first one runs;
-# benchmarks/gpu.py times the others. `carry` has rows of chunks.
+ANY_RANK = 1 << 30
+# Tiles by kernel and by the most states they serve, those of straight runs by the highest rank: the ones with the
+# fewest instructions and no spills. The first one runs; benchmarks/gpu.py times the others. `carry` has rows of chunks.
 TILES = {
     ('straight_sweep', 32): [Tile(16, 32, 1), Tile(32, 32, 2)],
-    ('straight_sweep', 1024): [Tile(16, 64, 2), Tile(32, 64, 4)],
-    ('straight_gradients', 32): [Tile(16, 32, 1), Tile(32, 32, 2)],
-    ('straight_gradients', 1024): [Tile(16, 32, 1), Tile(16, 64, 2)],
+    ('straight_sweep', ANY_RANK): [Tile(16, 64, 2), Tile(32, 64, 4)],
+    ('straight_gradients', 16): [Tile(16, 16, 1)],
+    ('straight_gradients', 31): [Tile(16, 32, 2)],
+    ('straight_gradients', ANY_RANK): [Tile(16, 64, 8)],
+    ('straight_gradients, float32', 16): [Tile(16, 16, 1)],
+    ('straight_gradients, float32', 31): [Tile(16, 32, 4)],
+    ('straight_gradients, float32', ANY_RANK): [Tile(16, 32, 8)],
     ('sweep', 1): [Tile(32, 32, 2), Tile(32, 32, 4), Tile(32, 32, 2, 3)],
     ('sweep', 16): [Tile(16, 32, 4), Tile(16, 16, 4)],
     ('gradients', 1): [Tile(16, 32, 4), Tile(16, 32, 8)],
@@ -237,7 +242,10 @@ class _StraightScan(_Scan):
         return super().outputs(shape, accumulate, dtype) if accumulate else self.x.new_empty(shape, dtype=dtype)
 
     def tile(self, kernel: str) -> Tile:
-        return _tile(kernel, self.N) if kernel == 'carry' else _tile(f'straight_{kernel}', self.form.BR)
+        if kernel == 'carry':
+            return super().tile(kernel)
+        exact = kernel == 'gradients' and self.x.dtype == torch.float32
+        return _tile(f'straight_{kernel}, float32' if exact else f'straight_{kernel}', self.rank)
 
     def run_sweep(self, states, deltas, y, first: int, directions: int, accumulate: bool) -> None:
         tile = self.tile('sweep')
@@ -265,10 +273,11 @@ class _StraightScan(_Scan):
         history = grads.new_empty(grid, CHUNK, tile.rows, tile.channels)
         # float16 would overflow: gradients are multiplied as float32, if in TF32, whose digits are float16's
         dot = tl.bfloat16 if self.width.DOT == tl.bfloat16 else tl.float32
+        slopes = torch.empty_like(history, dtype=torch.bfloat16 if dot == tl.bfloat16 else torch.float32)
         tf32 = self.width.DOT == tl.float16 and has_tf32(grads.device)
         straight_gradients[(grid,)](
             *chain(*self.lines), *_line(dy), *_line(outputs[0]), *self.given,
-            states, grads, history, *Gradients(*outputs[1:]), 0 if atomic else self.b * self.L, self.L,
+            states, grads, history, slopes, *Gradients(*outputs[1:]), 0 if atomic else self.b * self.L, self.L,
             first, directions, parts, blocks, *self.map, *self.width,
             BS=tile.rows, BD=tile.channels, GRAD_DOT=dot, GRAD_CALLED=_called(dot),
             GRAD_PRECISION='tf32' if tf32 else 'ieee', HAS_D=self.has_D, ACCUMULATE=accumulate, ATOMIC=atomic,

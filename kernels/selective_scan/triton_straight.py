@@ -114,17 +114,23 @@ def chunks_of(k, chunks, H, W, codes, most):
 
 
 @triton.jit
-def load_scaled_weight(weight_ptr, c, inside, d: tl.constexpr, R: tl.constexpr, BR: tl.constexpr):
-    """dt_weight (d, R) of the channels c times log2(e), transposed: [BR, BD]."""
+def load_scaled_weight(
+    weight_ptr, bias_ptr, c, inside, R: tl.constexpr, BR: tl.constexpr, HAS_BIAS: tl.constexpr, ONE: tl.constexpr
+):
+    """dt_weight (d, R) of the channels c times log2(e), transposed: [BR, BD]; where ONE, the bias is its row R."""
     r = tl.arange(0, BR)
-    mask = (r < R)[:, None] & inside[None, :]
-    return tl.load(weight_ptr + c[None, :] * R + r[:, None], mask=mask, other=0.0) * LOG2E
+    mask = inside[:, None] & (r < R)[None, :]
+    weight = tl.load(weight_ptr + c[:, None] * R + r[None, :], mask=mask, other=0.0)
+    if ONE and HAS_BIAS:
+        bias = tl.load(bias_ptr + c, mask=inside, other=0.0)
+        weight = tl.where((r == R)[None, :], bias[:, None], weight)
+    return tl.trans(weight * LOG2E)
 
 
 @triton.jit
-def load_scaled_bias(bias_ptr, c, inside, BS: tl.constexpr, HAS_BIAS: tl.constexpr):
-    """dt_bias times log2(e), one row for each chunk, as the expansion of dt starts from it."""
-    if HAS_BIAS:
+def load_scaled_bias(bias_ptr, c, inside, BS: tl.constexpr, HAS_BIAS: tl.constexpr, ONE: tl.constexpr):
+    """What the expansion of dt starts from: dt_bias times log2(e), unless it is a part of the weight."""
+    if HAS_BIAS and not ONE:
         bias = tl.load(bias_ptr + c, mask=inside, other=0.0) * LOG2E
     else:
         bias = tl.zeros(c.shape, tl.float32)
@@ -138,10 +144,11 @@ def rounded(tile, DOT: tl.constexpr, CALLED: tl.constexpr):
 
 
 @triton.jit
-def load_low_rank(ptr, rows, valid, stride: tl.constexpr, R: tl.constexpr, BR: tl.constexpr):
-    """dt of the tokens `rows`: [BS, BR]."""
+def load_low_rank(ptr, rows, valid, stride: tl.constexpr, R: tl.constexpr, BR: tl.constexpr, ONE: tl.constexpr):
+    """dt of the tokens `rows`: [BS, BR]; where ONE, a 1 follows that meets the bias."""
     r = tl.arange(0, BR)
-    return tl.load(ptr + rows[:, None] * stride + r[None, :], mask=valid[:, None] & (r < R)[None, :], other=0.0)
+    other = (r == R).to(tl.float32).to(ptr.dtype.element_ty)[None, :] if ONE else 0.0
+    return tl.load(ptr + rows[:, None] * stride + r[None, :], mask=valid[:, None] & (r < R)[None, :], other=other)
 
 
 @triton.jit
@@ -179,6 +186,7 @@ def straight_sweep(
     K: tl.constexpr = width.K
     R: tl.constexpr = width.R
     BR: tl.constexpr = width.BR
+    ONE: tl.constexpr = R < BR
     DEGREE: tl.constexpr = width.DEGREE
     DOT: tl.constexpr = width.DOT
     CALLED: tl.constexpr = width.CALLED
@@ -201,8 +209,8 @@ def straight_sweep(
     y.ptr += batch * L * y.l + k * y.k
     inside = c < d
     decay = tl.load(given.A + k * d + c, mask=inside, other=0.0)[None, :]
-    bias = load_scaled_bias(given.bias + k * d, c, inside, BS, width.HAS_BIAS)
-    weight = load_scaled_weight(given.weight + k * d * R, c, inside, d, R, BR)
+    bias = load_scaled_bias(given.bias + k * d, c, inside, BS, width.HAS_BIAS, ONE)
+    weight = load_scaled_weight(given.weight + k * d * R, given.bias + k * d, c, inside, R, BR, width.HAS_BIAS, ONE)
     high = rounded(weight, DOT, CALLED)
     rest = rounded(weight - high.to(tl.float32), DOT, CALLED) if SPLIT else 0.0
     if HAS_D:
@@ -224,7 +232,7 @@ def straight_sweep(
         valid = t >= late if SUMMARY else t < count
         tile = valid[:, None] & inside[None, :]
         u = tl.load(x.ptr + rows[:, None] * x.l + c[None, :], mask=tile, other=0.0).to(tl.float32)
-        low = rounded(load_low_rank(dt.ptr, rows, valid, dt.l, R, BR), DOT, CALLED)
+        low = rounded(load_low_rank(dt.ptr, rows, valid, dt.l, R, BR, ONE), DOT, CALLED)
         s = binary_step(expanded(low, high, rest, bias, SPLIT, PRECISION), SOFTPLUS, DEGREE)
         b = tl.load(B.ptr + rows * B.l, mask=valid, other=0.0).to(tl.float32)
         h = tl.exp2(s * decay) * h + s * u * b[:, None]
@@ -264,6 +272,7 @@ def straight_gradient_sweep(
     K: tl.constexpr = width.K
     R: tl.constexpr = width.R
     BR: tl.constexpr = width.BR
+    ONE: tl.constexpr = R < BR
     DEGREE: tl.constexpr = width.DEGREE
     DOT: tl.constexpr = width.DOT
     CALLED: tl.constexpr = width.CALLED
@@ -284,8 +293,8 @@ def straight_gradient_sweep(
     dy.ptr += batch * L * dy.l + k * dy.k
     inside = c < d
     decay = tl.load(given.A + k * d + c, mask=inside, other=0.0)[None, :]
-    bias = load_scaled_bias(given.bias + k * d, c, inside, BS, width.HAS_BIAS)
-    weight = load_scaled_weight(given.weight + k * d * R, c, inside, d, R, BR)
+    bias = load_scaled_bias(given.bias + k * d, c, inside, BS, width.HAS_BIAS, ONE)
+    weight = load_scaled_weight(given.weight + k * d * R, given.bias + k * d, c, inside, R, BR, width.HAS_BIAS, ONE)
     high = rounded(weight, DOT, CALLED)
     rest = rounded(weight - high.to(tl.float32), DOT, CALLED) if SPLIT else 0.0
     grad = tl.zeros([BS, BD], tl.float32)
@@ -299,7 +308,7 @@ def straight_gradient_sweep(
         valid = steps - 1 - i < count
         tile = valid[:, None] & inside[None, :]
         arriving = tl.load(dy.ptr + rows[:, None] * dy.l + c[None, :], mask=tile, other=0.0).to(tl.float32)
-        low = rounded(load_low_rank(dt.ptr, rows, valid, dt.l, R, BR), DOT, CALLED)
+        low = rounded(load_low_rank(dt.ptr, rows, valid, dt.l, R, BR, ONE), DOT, CALLED)
         s = binary_step(expanded(low, high, rest, bias, SPLIT, PRECISION), SOFTPLUS, DEGREE)
         weighted = tl.load(C.ptr + rows * C.l, mask=valid, other=0.0).to(tl.float32)[:, None] * arriving
         grad = (grad + weighted) * tl.exp2(s * decay)

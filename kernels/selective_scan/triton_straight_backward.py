@@ -40,6 +40,7 @@ def straight_gradients(
     states_ptr,  # (b, K, num_chunks, d) float32: h that enters each chunk
     grads_ptr,  # likewise: a g from the chunk after it
     history_ptr,  # (programs, most, BS, BD) float32 scratch
+    slopes_ptr,  # likewise, of type GRAD_DOT
     to: Gradients,
     partial,  # tokens of one channel block's partial: b * L, or 0 where they share one buffer
     L,
@@ -63,6 +64,7 @@ def straight_gradients(
     K: tl.constexpr = width.K
     R: tl.constexpr = width.R
     BR: tl.constexpr = width.BR
+    ONE: tl.constexpr = R < BR
     DEGREE: tl.constexpr = width.DEGREE
     DOT: tl.constexpr = width.DOT
     CALLED: tl.constexpr = width.CALLED
@@ -89,11 +91,13 @@ def straight_gradients(
     dy.ptr += batch * L * dy.l + k * dy.k
     by_token = (block_d * partial + batch * L) * K + k
     by_part = (batch * parts + part) * K + k
-    inner = history_ptr + pid.to(tl.int64) * map.most * (BS * BD) + lines[:, None] * BD + tl.arange(0, BD)[None, :]
+    inner = pid.to(tl.int64) * map.most * (BS * BD) + lines[:, None] * BD + tl.arange(0, BD)[None, :]
+    history = history_ptr + inner
+    slopes = slopes_ptr + inner
 
     decay = tl.load(given.A + k * d + c, mask=inside, other=0.0)[None, :]
-    bias = load_scaled_bias(given.bias + k * d, c, inside, BS, width.HAS_BIAS)
-    weight = load_scaled_weight(given.weight + k * d * R, c, inside, d, R, BR)
+    bias = load_scaled_bias(given.bias + k * d, c, inside, BS, width.HAS_BIAS, ONE)
+    weight = load_scaled_weight(given.weight + k * d * R, given.bias + k * d, c, inside, R, BR, width.HAS_BIAS, ONE)
     high = rounded(weight, DOT, CALLED)
     rest = rounded(weight - high.to(tl.float32), DOT, CALLED) if SPLIT else 0.0
     back = tl.trans(rounded(weight, GRAD_DOT, GRAD_CALLED))
@@ -112,12 +116,12 @@ def straight_gradients(
         token, count, steps, step = chunks_of(k, chunks, map.H, map.W, map.codes, map.most)
         tl.debug_barrier()  # the scratch is read by now
         for t in range(steps):
-            tl.store(inner + t * (BS * BD), h)
+            tl.store(history + t * (BS * BD), h)
             rows = token.to(tl.int64)
             valid = t < count
             tile = valid[:, None] & inside[None, :]
             u = tl.load(x.ptr + rows[:, None] * x.l + c[None, :], mask=tile, other=0.0).to(tl.float32)
-            low = rounded(load_low_rank(dt.ptr, rows, valid, dt.l, R, BR), DOT, CALLED)
+            low = rounded(load_low_rank(dt.ptr, rows, valid, dt.l, R, BR, ONE), DOT, CALLED)
             s = binary_step(expanded(low, high, rest, bias, SPLIT, PRECISION), SOFTPLUS, DEGREE)
             b = tl.load(B.ptr + rows * B.l, mask=valid, other=0.0).to(tl.float32)
             h = tl.exp2(s * decay) * h + s * u * b[:, None]
@@ -127,7 +131,7 @@ def straight_gradients(
         grad = tl.load(grads_ptr + state_at, mask=state_in, other=0.0)  # a_{t+1} g_{t+1}
         late = steps - count
         token -= late * step  # shorter chunks end early above, and begin late here, after the last use of their `grad`
-        kept_ptr = inner - late[:, None] * (BS * BD)
+        kept_ptr = history - late[:, None] * (BS * BD)
         for i in range(steps):
             t = steps - 1 - i
             token -= step
@@ -136,8 +140,8 @@ def straight_gradients(
             tile = valid[:, None] & inside[None, :]
             u = tl.load(x.ptr + rows[:, None] * x.l + c[None, :], mask=tile, other=0.0).to(tl.float32)
             arriving = tl.load(dy.ptr + rows[:, None] * dy.l + c[None, :], mask=tile, other=0.0).to(tl.float32)
-            loaded = load_low_rank(dt.ptr, rows, valid, dt.l, R, BR)
-            z = expanded(rounded(loaded, DOT, CALLED), high, rest, bias, SPLIT, PRECISION)
+            low = rounded(load_low_rank(dt.ptr, rows, valid, dt.l, R, BR, ONE), DOT, CALLED)
+            z = expanded(low, high, rest, bias, SPLIT, PRECISION)
             s = binary_step(z, SOFTPLUS, DEGREE)
             a = tl.exp2(s * decay)
             kept = a * tl.load(kept_ptr + t * (BS * BD), mask=valid[:, None], other=0.0)  # a_t h_{t-1} log2(e)
@@ -145,15 +149,16 @@ def straight_gradients(
             weighted = tl.load(C.ptr + rows * C.l, mask=valid, other=0.0).to(tl.float32)[:, None] * arriving
             driven = s * u
             at = by_token + rows * K
-            add_to(to.C + at, tl.sum((kept + driven * b[:, None]) * arriving, 1) * LN2, valid, ATOMIC)
             g = weighted + grad
             grad = a * g
             add_to(to.B + at, tl.sum(g * driven, 1) * LN2, valid, ATOMIC)
+            add_to(to.C + at, tl.sum((kept + driven * b[:, None]) * arriving, 1) * LN2, valid, ATOMIC)
             kept *= g
             dA += kept * s
             from_b = g * (b * LN2)[:, None]
             dz = (kept * (decay * (LN2 * LN2)) + u * from_b) * logistic(z, s, SOFTPLUS)  # times ln(2)
-            dbias += dz
+            if not ONE:
+                dbias += dz
             own = s * from_b
             if HAS_D:
                 own += skip * arriving
@@ -162,15 +167,27 @@ def straight_gradients(
             if ACCUMULATE:
                 own += tl.load(there, mask=tile, other=0.0)
             tl.store(there, own, mask=tile)
-            factor = rounded(dz, GRAD_DOT, GRAD_CALLED)
-            dweight = tl.dot(
-                tl.trans(rounded(loaded, GRAD_DOT, GRAD_CALLED)), factor, dweight, input_precision=GRAD_PRECISION
-            )
-            ddt = tl.dot(factor, back, input_precision=GRAD_PRECISION)
-            add_to(to.dt + at[:, None] * R + r[None, :], ddt, valid[:, None] & (r < R)[None, :], ATOMIC)
+            tl.store(slopes + t * (BS * BD), dz.to(GRAD_DOT))
+        tl.debug_barrier()  # the slopes are written by now
+
+        for t in range(steps):
+            rows = token.to(tl.int64)
+            valid = t >= late
+            loaded = rounded(load_low_rank(dt.ptr, rows, valid, dt.l, R, BR, ONE), GRAD_DOT, GRAD_CALLED)
+            dz = tl.load(slopes + t * (BS * BD)).to(GRAD_CALLED)
+            dweight = tl.dot(tl.trans(loaded), dz, dweight, input_precision=GRAD_PRECISION)
+            ddt = tl.dot(dz, back, input_precision=GRAD_PRECISION)
+            at = (by_token + rows * K)[:, None] * R + r[None, :]
+            add_to(to.dt + at, ddt, valid[:, None] & (r < R)[None, :], ATOMIC)
+            token += step
 
     tl.store(to.A + by_part * d + c, tl.sum(dA, 0) * (LN2 * LN2), mask=inside)
     tl.store(to.D + by_part * d + c, tl.sum(dD, 0), mask=inside)
-    tl.store(to.bias + by_part * d + c, tl.sum(dbias, 0) * LOG2E, mask=inside)
     at = to.weight + (by_part * R + r[:, None]) * d + c[None, :]
-    tl.store(at, dweight * LOG2E, mask=(r < R)[:, None] & inside[None, :])
+    dweight *= LOG2E
+    tl.store(at, dweight, mask=(r < R)[:, None] & inside[None, :])
+    if ONE:
+        at = to.bias + by_part * d + r[:, None] * 0 + c[None, :]
+        tl.store(at, dweight, mask=(r == R)[:, None] & inside[None, :])
+    else:
+        tl.store(to.bias + by_part * d + c, tl.sum(dbias, 0) * LOG2E, mask=inside)
