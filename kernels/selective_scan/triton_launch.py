@@ -59,6 +59,8 @@ ANY_RANK = 1 << 30
 TILES = {
     ('straight_sweep', 32): [Tile(16, 32, 1), Tile(32, 32, 2)],
     ('straight_sweep', ANY_RANK): [Tile(16, 64, 2), Tile(32, 64, 4)],
+    ('straight_gradient_sweep', 31): [Tile(16, 32, 1), Tile(32, 32, 2)],
+    ('straight_gradient_sweep', ANY_RANK): [Tile(32, 64, 4)],
     ('straight_gradients', 16): [Tile(16, 16, 1)],
     ('straight_gradients', 31): [Tile(16, 32, 2)],
     ('straight_gradients', ANY_RANK): [Tile(16, 64, 8)],
@@ -259,7 +261,7 @@ class _StraightScan(_Scan):
         )  # fmt: skip
 
     def run_gradient_sweep(self, dy, grads, deltas) -> None:
-        tile = self.tile('sweep')
+        tile = self.tile('gradient_sweep')
         grid = self.b * self.K * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
         straight_gradient_sweep[(grid,)](
             *self.lines[1], *self.lines[3], *_line(dy), *self.given, grads, deltas, self.L, *self.map, *self.width,

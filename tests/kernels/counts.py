@@ -20,6 +20,7 @@ VMAMBA = {
     'VMamba-B': ((128, 8), (256, 16), (512, 32), (1024, 64)),
 }
 LOCALVMAMBA = ((192, 6), (384, 12), (768, 24), (1536, 48))
+SIZES = ((200, 320), (100, 160), (50, 80), (25, 40))  # of the stages' maps, at 800 x 1280
 DTYPES = {'bf16': torch.bfloat16, 'fp32': torch.float32}
 
 
@@ -33,6 +34,10 @@ class Count:
     registers: int
     stack: int
     shared: int
+
+    @property
+    def is_forward(self) -> bool:
+        return 'gradient' not in self.kernel and 'reverse' not in self.kernel
 
 
 def count(launch: aot.Launch, target: str = 'sm_90') -> Count:
@@ -65,23 +70,21 @@ def scans(dtype: str) -> Iterator[tuple[str, dict]]:
     """Name and arguments of each published scan."""
     common = dict(dtype=DTYPES[dtype], merge=True, shared=True, deterministic=False)
     for family, widths in VMAMBA.items():
-        for d, R in widths:
-            yield f'{family}: d {d}, R {R}, {dtype}', dict(common, N=1, d=d, R=R)
-    for d, R in LOCALVMAMBA:
-        yield f'LocalVMamba: d {d}, R {R}, N 16, {dtype}', dict(common, N=16, d=d, R=R, merge=False)
+        for size, (d, R) in zip(SIZES, widths):
+            yield f'{family}: d {d}, R {R}, {dtype}', dict(common, N=1, d=d, R=R, size=size)
+    for size, (d, R) in zip(SIZES, LOCALVMAMBA):
+        yield f'LocalVMamba: d {d}, R {R}, N 16, {dtype}', dict(common, N=16, d=d, R=R, merge=False, size=size)
 
 
 def scan_counts(arguments: dict, target: str = 'sm_90') -> list[Count]:
     """Of each distinct binary of one scan, forward and backward."""
-    return [count(each, target) for each in aot.distinct(scan.record(every_tile=False, **arguments))]
+    return [count(each, target) for each in aot.distinct(scan.record(**arguments, target=target))]
 
 
 def scan_row(name: str, counts: list[Count]) -> str:
     """One line of the table."""
-    forward = [c for c in counts if 'gradient' not in c.kernel and 'reverse' not in c.kernel]
-    backward = [c for c in counts if c not in forward]
     cells = [name]
-    for group in (forward, backward):
+    for group in ([c for c in counts if c.is_forward], [c for c in counts if not c.is_forward]):
         cells.append(' + '.join(f'{c.inside:.1f}' for c in group) + f' = **{sum(c.inside for c in group):.1f}**')
         cells.append(f'{sum(c.outside for c in group):.1f}')
     cells.append(', '.join(str(c.registers) for c in counts))

@@ -22,4 +22,4 @@ def record(*, dtype, dim: int, batch: int = 2, length: int = 4000, reverse: bool
 
 FAST = {'mLSTM, ViL bf16': dict(dtype=torch.bfloat16, dim=96)}
 SLOW = {}
-MANY = dict(dtype=torch.bfloat16, dim=32, batch=70_000, length=3)
+MANY = [dict(dtype=torch.bfloat16, dim=32, batch=70_000, length=3)]

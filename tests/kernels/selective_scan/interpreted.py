@@ -16,7 +16,10 @@ NAMES = ('x', 'dt', 'A', 'B', 'C', 'D', 'dt_bias', 'dt_weight')
 
 @dataclass(frozen=True)
 class Case:
-    """One scan; `rank` None is expanded dt, `orders` their names. `table`: rows and columns as any other order."""
+    """One scan; `rank` None is expanded dt, `orders` their names.
+
+    `table`: rows and columns are taken as any other order. `small`: directions run at once, and are summed afterwards.
+    """
 
     orders: tuple[str, ...] = ('h', 'v_flip')
     size: tuple[int, int] = (3, 5)
@@ -35,14 +38,16 @@ class Case:
     small: bool = False
 
 
-def _shrink(small: bool = False) -> None:
-    """Tiles so small that tiny inputs fill several of them, raggedly; `small`: as for maps that leave a GPU idle."""
+def _shrink(case: Case | None = None) -> None:
+    """Tiles so small that tiny inputs fill several of them, raggedly."""
     tile = triton_launch.Tile
     smallest = (2, 8) if hasattr(triton, 'knobs') else (16, 16)  # of tl.dot, which took no smaller ones before
     triton_launch.CHUNK = 4
+    if case is not None and case.size[0] * case.size[1] > 30:
+        smallest, triton_launch.CHUNK = (16, 16), 16
     triton_launch.TILES = {key: [tile(*smallest, 1)] for key in triton_launch.TILES}
     triton_launch.GRADIENT_PROGRAMS = 4
-    triton_launch.SMALL_LAUNCH = 512 if small else 0
+    triton_launch.SMALL_LAUNCH = 512 if case is not None and case.small else 0
 
 
 def inputs(case: Case) -> list[Tensor | None]:
@@ -77,7 +82,7 @@ def _given(case: Case, tensors, orders: scans.Orders) -> Tensors:
 
 def errors(case: Case) -> dict[str, float]:
     """RMS-relative errors of y and of each gradient; NaN where memory stayed unwritten."""
-    _shrink(case.small)
+    _shrink(case)
     orders = scans.build(case.orders, *case.size)
     tensors = inputs(case)
     given = _given(case, tensors, orders)
@@ -100,7 +105,7 @@ def errors(case: Case) -> dict[str, float]:
 
 def repeated(case: Case) -> bool:
     """Whether forward and deterministic backward agree bit by bit over runs; atomics may round differently."""
-    _shrink(case.small)
+    _shrink(case)
     orders = scans.build(case.orders, *case.size)
     tensors = inputs(case)
     given = _given(case, tensors, orders)
