@@ -144,7 +144,7 @@ def tune(session: Session) -> None:
         if kernel.endswith('float32'):
             continue  # bfloat16 is timed
         straight = kernel.startswith('straight')
-        model = VMAMBA if straight or kernel == 'carry' and states == 1 else LOCALVMAMBA
+        model = VMAMBA if straight or (kernel == 'carry' and states == 1) else LOCALVMAMBA
         if not straight and states != model['N']:
             continue  # tiles that neither model runs
         times = []

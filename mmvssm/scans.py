@@ -252,8 +252,10 @@ def _straight(names: Sequence[Order], H: int, W: int) -> tuple[int, ...]:
     """See `Orders`."""
     directions = 0
     for k, name in enumerate(names):
-        function = ORDERS.get(name.removesuffix('_flip')) if isinstance(name, str) else None
-        if function not in (rows, columns) or k == MOST_STRAIGHT:
+        if not isinstance(name, str) or k == MOST_STRAIGHT:
+            return ()
+        function = ORDERS.get(name.removesuffix('_flip'))
+        if function not in (rows, columns):
             return ()
         directions |= ((function is columns) + 2 * name.endswith('_flip')) << 2 * k
     return H, W, directions

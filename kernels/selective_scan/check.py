@@ -27,7 +27,7 @@ def errors(module: ModuleType, device: torch.device, dtype: torch.dtype, gradien
     each = [z.to(device) for z in (*tensors, orders.index, orders.lengths)]
     worst: dict[str, float] = {}
     for straight in ((), orders.straight):  # there may be kernels for tables and for straight runs
-        given = Tensors(*each, straight)
+        given = Tensors(*each)._replace(straight=straight)
         y, carries = module.forward(given, True, True, dtype, gradients)
         found = {'y': y}
         if gradients:

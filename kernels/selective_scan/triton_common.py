@@ -16,8 +16,8 @@ LN2 = tl.constexpr(0.6931471805599453)
 
 # Arguments that differ from map to map or launch to launch; specialised on, they would compile the same code again.
 ANY_VALUE = (
-    'index_k', 'dt_b', 'B_b', 'C_b', 'partial', 'L', 'K', 'first', 'directions', 'num_steps', 'num_chunks', 'parts', 'blocks',
-    'H', 'W', 'codes', 'most',
+    'index_k', 'dt_b', 'B_b', 'C_b', 'partial', 'L', 'K', 'first', 'directions', 'num_steps', 'num_chunks', 'parts',
+    'blocks', 'H', 'W', 'codes', 'most',
 )  # fmt: skip
 
 

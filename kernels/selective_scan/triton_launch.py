@@ -222,7 +222,8 @@ class _StraightScan(_Scan):
     def __init__(self, tensors: Tensors, softplus: bool):
         super().__init__(tensors, softplus)
         dtype = tensors.x.dtype
-        self.map = Map(*self.straight, CHUNK, self.num_chunks)
+        H, W, codes = self.straight
+        self.map = Map(H, W, codes, CHUNK, self.num_chunks)
         self.lines = [_line(tensor) for tensor in (self.x, self.dt, self.B, self.C)]
         dot = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}[dtype]
         self.width = Width(
@@ -274,9 +275,9 @@ class _StraightScan(_Scan):
         grid = self.b * directions * parts * -(-self.d // tile.channels)
         history = grads.new_empty(grid, CHUNK, tile.rows, tile.channels)
         # float16 would overflow: gradients are multiplied as float32, if in TF32, whose digits are float16's
-        dot = tl.bfloat16 if self.width.DOT == tl.bfloat16 else tl.float32
+        dot = tl.bfloat16 if tl.bfloat16 == self.width.DOT else tl.float32
         slopes = torch.empty_like(history, dtype=torch.bfloat16 if dot == tl.bfloat16 else torch.float32)
-        tf32 = self.width.DOT == tl.float16 and has_tf32(grads.device)
+        tf32 = tl.float16 == self.width.DOT and has_tf32(grads.device)
         straight_gradients[(grid,)](
             *chain(*self.lines), *_line(dy), *_line(outputs[0]), *self.given,
             states, grads, history, slopes, *Gradients(*outputs[1:]), 0 if atomic else self.b * self.L, self.L,
@@ -373,7 +374,8 @@ def _group_backward(dy: Tensor, states: Tensor, scan: _Scan) -> tuple[Tensor, ..
     each = -(-blocks // most)  # blocks of a part
     parts = -(-blocks // each)
     zeros, empty = states.new_zeros, states.new_empty
-    dx = scan.outputs((b, L, d) if one_by_one else (b, L, K, d) if scan.x.dim() == 4 or shared else (b, L, d), one_by_one)
+    apart = shared and not one_by_one
+    dx = scan.outputs((b, L, K, d) if apart else scan.x.shape, one_by_one)
     ddt = zeros(shares, b, L, K, R) if R else scan.dt.new_zeros(scan.dt.shape)
     dB, dC = zeros(shares, b, L, K, N), zeros(shares, b, L, K, N)
     dA, dD, dbias, dweight = (empty(b, parts, K, *z) for z in ((N, d), (d,), (d,), (R, d)))
@@ -381,7 +383,7 @@ def _group_backward(dy: Tensor, states: Tensor, scan: _Scan) -> tuple[Tensor, ..
     for first in range(K) if one_by_one else (0,):
         scan.run_gradients(dy, states, grads, outputs, tile, first, directions, parts, each, one_by_one, atomic)
     by_part = [z.sum((0, 1)) for z in (dA, dD, dbias, dweight)]
-    dx = dx.sum(2) if shared and not one_by_one else dx
+    dx = dx.sum(2) if apart else dx
     ddt = _sum_shares(ddt) if R else ddt
     dB, dC = _sum_shares(dB), _sum_shares(dC)
     return dx, ddt, by_part[0].mT, dB, dC, by_part[1], by_part[2], by_part[3].mT

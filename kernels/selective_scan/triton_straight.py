@@ -91,8 +91,7 @@ class Map(NamedTuple):
 
 @triton.jit
 def chunks_of(k, chunks, H, W, codes, most):
-    """The first token of the `chunks` of direction k, and how many steps each has; steps of the longest; the distance
-    from token to token.
+    """The first token of each of the `chunks` of direction k, its steps; steps of the longest; from token to token.
 
     A chunk ends where its row or column does, so that a step is one addition. Each row is cut evenly: chunks have the
     longest one's steps or one less, but for those beyond an order's own number, which have none.

@@ -26,7 +26,7 @@ DTYPES = {'bf16': torch.bfloat16, 'fp32': torch.float32}
 
 @dataclass
 class Count:
-    """One binary: instructions of an element-step inside the loops and outside; registers; bytes of stack and shared."""
+    """One binary: instructions of an element-step inside loops and outside; registers; bytes of stack and shared."""
 
     kernel: str
     inside: float
@@ -106,8 +106,10 @@ def main() -> None:
     parser.add_argument('--dtype', choices=DTYPES, nargs='+', default=list(DTYPES))
     parser.add_argument('--only', default='', help='rows whose name contains this')
     chosen = parser.parse_args()
-    print('| scan | forward: summary + carry + outputs | outside loops | backward: sweep + carry + gradients | ', end='')
-    print('outside loops | registers | stack | shared, KiB |\n|---|---|---|---|---|---|---|---|')
+    print(
+        '| scan | forward: summary + carry + outputs | outside loops | backward: sweep + carry + gradients '
+        '| outside loops | registers | stack | shared, KiB |\n|---|---|---|---|---|---|---|---|'
+    )
     for dtype in chosen.dtype:
         for name, arguments in scans(dtype):
             if chosen.only in name:

@@ -3,7 +3,9 @@
 import torch
 
 
-def record(*, dtype, dim: int, batch: int = 2, length: int = 4000, reverse: bool = False, target: str = 'sm_90') -> list:
+def record(
+    *, dtype, dim: int, batch: int = 2, length: int = 4000, reverse: bool = False, target: str = 'sm_90'
+) -> list:
     """Launches of the forward and backward pass of `batch` times two heads."""
     from mmvssm.kernels.mlstm import triton_launch
     from mmvssm.kernels.mlstm.gates import gate_terms
