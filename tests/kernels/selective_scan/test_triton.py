@@ -63,7 +63,13 @@ STRAIGHT = {
 }
 
 
-@pytest.mark.parametrize('case', STRAIGHT.values(), ids=STRAIGHT)
+SECONDS_LONG = {'primes', 'the last stage of a detector', 'one column', 'fp16'}
+
+
+@pytest.mark.parametrize(
+    'case',
+    [pytest.param(c, id=name, marks=[pytest.mark.slow] * (name in SECONDS_LONG)) for name, c in STRAIGHT.items()],
+)
 def test_straight_runs_match_the_definition(interpreted, case):
     assert not _wrong(interpreted, case)
 
