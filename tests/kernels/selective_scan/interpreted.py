@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import torch
 import triton
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmvssm import scans
 from mmvssm.kernels.selective_scan import triton_launch
+from mmvssm.kernels.selective_scan.op import selective_scan_op
 from mmvssm.kernels.selective_scan.reference import selective_scan_reference
 from mmvssm.kernels.selective_scan.tensors import Tensors
 
@@ -131,3 +133,16 @@ def empty_batch() -> tuple:
     y, carries = triton_launch.forward(given, True, True, torch.float32, True)
     grads = triton_launch.backward(y, carries, given, True, True)
     return y.shape, [g.shape for g in grads], [t.shape for t in tensors]
+
+
+def operation_shapes(case: Case) -> list[list[tuple]]:
+    """Shapes of y and the carries, as the operation makes them and as its fake kernel says."""
+    _shrink(case)
+    orders = scans.build(case.orders, *case.size)
+    tables = orders.index, orders.lengths, orders.straight
+    options = case.softplus, case.merge, torch.float32, True, 'triton'
+    given = (*inputs(case), *tables)
+    real = selective_scan_op(*given, *options)
+    with FakeTensorMode() as mode:
+        fake = selective_scan_op(*(mode.from_tensor(z) if isinstance(z, Tensor) else z for z in given), *options)
+    return [[tuple(z.shape) for z in each] for each in (real, fake)]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from .interpreted import Case, empty_batch, errors, repeated
+from .interpreted import Case, empty_batch, errors, operation_shapes, repeated
 
 FORWARD = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 8e-3}
 GRADIENT = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
@@ -91,6 +91,12 @@ def _wrong(interpreted, case) -> dict[str, float]:
 @pytest.mark.parametrize('table', [False, True], ids=['straight', 'table'])
 def test_bitwise_equal_over_runs(interpreted, table, small):
     assert interpreted(repeated, Case(orders=('h', 'v'), size=(2, 3), channels=9, table=table, small=small))
+
+
+@pytest.mark.parametrize('rank', [3, None], ids=['straight', 'by a table'])
+def test_carries_have_the_shape_that_tracers_expect(interpreted, rank):
+    real, fake = interpreted(operation_shapes, Case(orders=('h', 'v'), size=(3, 5), rank=rank))
+    assert real == fake
 
 
 def test_empty_batch(interpreted):
