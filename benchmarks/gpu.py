@@ -141,13 +141,16 @@ def tune(session: Session) -> None:
     from mmvssm.kernels.selective_scan import triton_launch
 
     for (kernel, states), tiles in triton_launch.TILES.items():
-        model = next((m for m in (VMAMBA, LOCALVMAMBA) if m['N'] == states), None)
-        if model is None:
+        if kernel.endswith('float32'):
+            continue  # bfloat16 is timed
+        straight = kernel.startswith('straight')
+        model = VMAMBA if straight or (kernel == 'carry' and states == 1) else LOCALVMAMBA
+        if not straight and states != model['N']:
             continue  # tiles that neither model runs
         times = []
         for tile in list(tiles):
             triton_launch.TILES[kernel, states] = [tile]
-            times.append((core_ms(selective_scan, model, torch.bfloat16, kernel != 'sweep'), tile))
+            times.append((core_ms(selective_scan, model, torch.bfloat16, 'gradient' in kernel), tile))
             session.report('tune', f'{kernel} N{model["N"]} {tuple(tile)}', ms=times[-1][0])
         triton_launch.TILES[kernel, states] = [min(times)[1]]
         session.report('tune', f'{kernel} N{model["N"]}', best=str(tuple(min(times)[1])))

@@ -1,4 +1,4 @@
-"""The widest floating type of a device: float64, but not on every one (Apple's MPS has none, nor have some XPUs)."""
+"""What a device computes in: float64, but not everywhere (not Apple's MPS, nor some XPUs); TF32."""
 
 from functools import lru_cache
 
@@ -25,6 +25,13 @@ def table_device(device: torch.device | None) -> torch.device | None:
     if device is None or widest(torch.device(device)) == torch.float64:
         return device
     return torch.device('cpu')
+
+
+def has_tf32(device: torch.device) -> bool:
+    """Whether Triton multiplies matrices in TF32 on `device`: on NVIDIA's GPUs, of AMD's on gfx942 alone."""
+    if torch.version.hip is None:
+        return True
+    return torch.cuda.get_device_properties(device).gcnArchName.split(':')[0] == 'gfx942'
 
 
 @torch.compiler.assume_constant_result

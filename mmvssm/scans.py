@@ -38,11 +38,15 @@ class Orders(NamedTuple):
             causal operator notices.
         lengths: (K,) int32, the steps that each order really has.
         num_tokens: H * W.
+        straight: height, width and directions of the map, where all orders go along its rows or columns and kernels may
+            compute `index` instead of reading it; else empty. Two bits of `directions` are an order's, the first
+            order's the lowest: 1 for columns, 2 for flipped.
     """
 
     index: Tensor
     lengths: Tensor
     num_tokens: int
+    straight: tuple[int, ...] = ()
 
 
 def _grid(H: int, W: int, device=None) -> Tensor:
@@ -83,6 +87,7 @@ ORDERS: dict[str, Callable[..., Tensor]] = {
 }
 BUILT_IN = frozenset(ORDERS)
 CROSS_SCAN = ('h', 'v', 'h_flip', 'v_flip')
+MOST_STRAIGHT = 15  # orders whose directions fit 32 bits
 LOCAL_SCAN = ('h', 'h_flip', 'v', 'v_flip', 'w2', 'w2_flip', 'w7', 'w7_flip')
 ATROUS_SCAN = ('atrous0', 'atrous1', 'atrous2', 'atrous3')
 ALLOWED = (
@@ -247,7 +252,20 @@ def _problem(index: Tensor, num_tokens: int) -> str | None:
     return f'token {int(counts.argmax())} {int(counts.max())} times' if counts.max() > 1 else None
 
 
-def _stack(each: Sequence[Tensor], num_tokens: int) -> Orders:
+def _straight(names: Sequence[Order], H: int, W: int) -> tuple[int, ...]:
+    """See `Orders`."""
+    directions = 0
+    for k, name in enumerate(names):
+        if not isinstance(name, str) or k == MOST_STRAIGHT:
+            return ()
+        function = ORDERS.get(name.removesuffix('_flip'))
+        if function not in (rows, columns):
+            return ()
+        directions |= ((function is columns) + 2 * name.endswith('_flip')) << 2 * k
+    return H, W, directions
+
+
+def _stack(each: Sequence[Tensor], num_tokens: int, straight: tuple[int, ...]) -> Orders:
     if not each:
         raise ValueError('orders: at least one scan order is needed')
     length = each[0].shape[0]
@@ -255,12 +273,13 @@ def _stack(each: Sequence[Tensor], num_tokens: int) -> Orders:
         length = largest(length, index.shape[0])
     index = torch.stack([F.pad(i, (0, length - i.shape[0]), value=-1) for i in each])
     lengths = [torch.full((), i.shape[0], dtype=torch.int32, device=index.device) for i in each]
-    return Orders(index, torch.stack(lengths), num_tokens)
+    return Orders(index, torch.stack(lengths), num_tokens, straight)
 
 
 def build(names: Sequence[Order], H: int, W: int, device=None, layer=None) -> Orders:
     """`orders` without the cache."""
-    return _stack([table(name, H, W, device, _place(layer, k)) for k, name in enumerate(names)], H * W)
+    tables = [table(name, H, W, device, _place(layer, k)) for k, name in enumerate(names)]
+    return _stack(tables, H * W, _straight(names, H, W))
 
 
 def _place(layer, k: int) -> str:
@@ -365,7 +384,8 @@ def orders(names: Sequence[Order], H: int, W: int, device=None, layer=None) -> O
         names, device = tuple(names), probe.device
         found = _cache.get(names, 'stack', H, W, device)
         if found is None:
-            found = _stack([_remembered(name, H, W, device, _place(layer, k)) for k, name in enumerate(names)], H * W)
+            tables = [_remembered(name, H, W, device, _place(layer, k)) for k, name in enumerate(names)]
+            found = _stack(tables, H * W, _straight(names, H, W))
             _cache.put(found, names, 'stack', H, W, device)
         return found
 

@@ -49,6 +49,28 @@ def test_cross_scan_is_the_formula(size):
     assert torch.equal(orders(CROSS_SCAN, H, W).index.long(), expected)
 
 
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_straight_orders_are_told_by_two_bits(size):
+    names = ('v', 'h_flip', 'h', 'v_flip')
+    made = orders(names, *size)
+    assert made.straight == (*size, 0b11_00_10_01)
+    tokens = torch.arange(size[0] * size[1], dtype=torch.int32).view(size)
+    for k, index in enumerate(made.index):
+        code = made.straight[2] >> 2 * k
+        along = (tokens.t() if code & 1 else tokens).flatten()
+        assert torch.equal(index, along.flip(0) if code & 2 else along)
+
+
+@pytest.mark.parametrize('names', [('h', 'w2'), ('atrous0',), (spiral, 'h'), ('h',) * 16], ids=str)
+def test_other_orders_are_not_straight(names):
+    assert orders(names, 4, 6).straight == ()
+
+
+def test_a_replaced_order_is_not_straight(monkeypatch):
+    monkeypatch.setitem(scans.ORDERS, 'h', lambda H, W, device=None: torch.arange(H * W, dtype=torch.int32).flip(0))
+    assert orders(['h'], 2, 3).straight == ()
+
+
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('size', SIZES, ids=str)
 def test_every_token_at_most_once(name, size):

@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..backend import on_its_device
-from ..precision import widened
+from ..precision import has_tf32, widened
 from .gates import Gates, denominator, denominator_gradients, in_reading_order, in_token_order
 from .reference import NEVER
 from .triton_kernels import Tokens, Vectors, apply_pairs, carry_states, sum_chunks
@@ -53,14 +53,15 @@ def pair_tiles(dim: int, dtype: torch.dtype) -> Tiles:
     return Tiles(64 if dim > 16 else 16, min(wide, 32), min(wide, 128), 4 if wide <= 64 else WIDE_WARPS)
 
 
-def dot_options(dtype: torch.dtype) -> dict:
+def dot_options(dtype: torch.dtype, device: torch.device) -> dict:
     """Operands of the products: bfloat16 as it is, float16 as tf32 (same digits, no overflow), float32 exactly.
 
+    Where a device has no tf32, float16 is multiplied exactly too.
     Triton's interpreter multiplies bfloat16's bit patterns as integers, so there it gets float32.
     """
     if dtype == torch.bfloat16 and not INTERPRETED:
-        return dict(DOT=tl.bfloat16, PRECISION='tf32')
-    return dict(DOT=tl.float32, PRECISION='tf32' if dtype == torch.float16 else 'ieee')
+        return dict(DOT=tl.bfloat16, PRECISION='ieee')
+    return dict(DOT=tl.float32, PRECISION='tf32' if dtype == torch.float16 and has_tf32(device) else 'ieee')
 
 
 class State(NamedTuple):
@@ -91,7 +92,7 @@ class _Call:
         self.batch, self.length, self.heads, self.dim = q.shape
         self.reverse, self.chunk = reverse, chunk_size
         self.chunks = triton.cdiv(self.length, chunk_size)
-        self.dtype, self.root = q.dtype, q.shape[-1] ** -0.5
+        self.dtype, self.root, self.dots = q.dtype, q.shape[-1] ** -0.5, dot_options(q.dtype, q.device)
         y, M = self.read(gates.y), self.read(gates.M)
         last = torch.arange(1, self.chunks + 1, device=q.device) * chunk_size - 1
         ends = M[..., last.clamp(max=self.length - 1)]
@@ -123,7 +124,7 @@ class _Call:
         sum_chunks[(grid,)](
             *_tokens(x), *_tokens(z), weight, vector_weight, state, vector,
             self.length, self.dim, self.heads, self.chunks,
-            CHUNK=self.chunk, FROM_END=from_end, REVERSE=self.reverse, **dot_options(self.dtype),
+            CHUNK=self.chunk, FROM_END=from_end, REVERSE=self.reverse, **self.dots,
             BT=min(tiles.BT, self.chunk), BX=tiles.BX, BZ=tiles.BZ, num_warps=tiles.warps,
         )  # fmt: skip
         for summed, size in ((state, self.dim**2), (vector, self.dim)):
@@ -148,7 +149,7 @@ class _Call:
             *(field for tensor in (*xyz, own) for field in _tokens(tensor)),
             *Vectors(self.M, self.y, self.floor, *factors), out, sums, state.matrix, state.vector, *state_strides,
             rows * self.length, self.length, self.dim, self.heads, self.chunks, self.root, eps,
-            CHUNK=self.chunk, READERS=readers, KIND=kind, REVERSE=self.reverse, **dot_options(self.dtype),
+            CHUNK=self.chunk, READERS=readers, KIND=kind, REVERSE=self.reverse, **self.dots,
             BT=BT, BX=tiles.BX, BZ=tiles.BZ, num_warps=tiles.warps,
         )  # fmt: skip
         return out, sums.sum(2).unflatten(1, (self.batch, self.heads))

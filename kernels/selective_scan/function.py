@@ -105,7 +105,7 @@ def selective_scan(
                 return plain(*tensors, orders, softplus, merge, out_dtype)
         if transformed():
             return scan_transformable(orders, softplus, merge, out_dtype, name)(*tensors)
-        tables = orders.index, orders.lengths
+        tables = orders.index, orders.lengths, orders.straight
         return selective_scan_op(*tensors, *tables, softplus, merge, out_dtype, save, name)[0]
 
     return run_or_fall_back(operator, name, run)

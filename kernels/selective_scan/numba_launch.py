@@ -28,7 +28,7 @@ if config.DISABLE_JIT:
 CHECKED_STATES = 5  # of the self-check: the loop over four states and the one over the rest
 
 
-def carries_shape(b, d, K, N, S) -> tuple:
+def carries_shape(b, d, K, N, S, straight=()) -> tuple:
     """See `op`."""
     return (b, K, (S + CHUNK - 1) // CHUNK, N, (d + LANES - 1) // LANES * LANES)
 
@@ -120,7 +120,7 @@ def _groups(b: int, d: int) -> int:
 
 
 def _inputs(given: Tensors, dtype: torch.dtype) -> Inputs:
-    x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths = given
+    x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, *_ = given
     K, d, _ = A.shape
     zeros = A.new_zeros(K, d)
     tensors = (
@@ -161,7 +161,7 @@ def forward(tensors: Tensors, softplus: bool, merge: bool, out_dtype: torch.dtyp
 
 def backward(dy: Tensor, carries: Tensor, tensors: Tensors, softplus: bool, merge: bool) -> tuple[Tensor, ...]:
     """See `op`."""
-    x, dt, A, B, C, D, dt_bias, dt_weight, _, _ = tensors
+    x, dt, A, B, C, D, dt_bias, dt_weight, *_ = tensors
     dtype = carries.dtype
     b, L, d, K, N = tensors.sizes
     p, groups = (d + LANES - 1) // LANES * LANES, _groups(b, d)

@@ -3,8 +3,8 @@
 A module implements it for each compiled backend (`numba_launch`, `triton_launch`), with three functions; tensors (see
 `Tensors`) are float32, float16, bfloat16 or (numba) float64:
 
-    carries_shape(b, d, K, N, S) -> tuple
-        Shape of the chunk carries for S steps; arithmetic on (symbolic) ints alone.
+    carries_shape(b, d, K, N, S, straight) -> tuple
+        Shape of the chunk carries for S steps; arithmetic on (symbolic) ints alone. `straight` as in `Tensors`.
     forward(tensors, softplus, merge, out_dtype, save) -> (y, carries)
         y: contiguous (b, L, d) or (b, L, K, d) of out_dtype, every element written. carries: contiguous, of the
         dtype computed in, the states that enter each chunk; with save=False (nothing needs a gradient) of shape (0,).
@@ -15,6 +15,7 @@ A module implements it for each compiled backend (`numba_launch`, `triton_launch
 Saved for the backward pass: the inputs and the carries, nothing per direction.
 """
 
+from collections.abc import Sequence
 from types import ModuleType
 
 import torch
@@ -51,6 +52,7 @@ def selective_scan_op(
     dt_weight: Tensor | None,
     index: Tensor,
     lengths: Tensor,
+    straight: Sequence[int],
     softplus: bool,
     merge: bool,
     out_dtype: torch.dtype,
@@ -58,16 +60,17 @@ def selective_scan_op(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Returns y and the chunk carries; see the module's docstring."""
-    tensors = Tensors(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths)
+    tensors = Tensors(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, straight)
     return implementation(backend).forward(tensors, softplus, merge, out_dtype, save)
 
 
 @selective_scan_op.register_fake
-def _(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, out_dtype, save, backend):
+def _(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, straight, softplus, merge, out_dtype, save, backend):
     b, L, d = x.shape[0], x.shape[1], x.shape[-1]
     K, _, N = A.shape
     y = x.new_empty((b, L, d) if merge else (b, L, K, d), dtype=out_dtype)
-    shape = implementation(backend).carries_shape(b, d, K, N, index.shape[1]) if save else (0,)
+    straight = () if dt_weight is None else straight
+    shape = implementation(backend).carries_shape(b, d, K, N, index.shape[1], straight) if save else (0,)
     return y, x.new_empty(shape, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
@@ -85,44 +88,50 @@ def selective_scan_backward_op(
     dt_weight: Tensor | None,
     index: Tensor,
     lengths: Tensor,
+    straight: Sequence[int],
     softplus: bool,
     merge: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Returns the gradients of x, dt, A, B, C, D, dt_bias, dt_weight; see the module's docstring."""
-    tensors = Tensors(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths)
+    tensors = Tensors(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, straight)
     return implementation(backend).backward(dy, carries, tensors, softplus, merge)
 
 
 @selective_scan_backward_op.register_fake
-def _(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, softplus, merge, backend):
+def _(dy, carries, x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, straight, softplus, merge, backend):
     return tuple(
         x.new_empty((0,)) if z is None else z.new_empty(z.shape) for z in (x, dt, A, B, C, D, dt_bias, dt_weight)
     )
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    *tensors, index, lengths, softplus, merge, out_dtype, _, backend = inputs
+    *tensors, index, lengths, straight, softplus, merge, out_dtype, _, backend = inputs
     ctx.save_for_backward(output[1], *tensors, index, lengths)
     ctx.options = (softplus, merge, out_dtype, backend)
+    ctx.straight = straight
     ctx.set_materialize_grads(False)  # nothing ever uses the carries' gradient
+
+
+def _orders(ctx, index, lengths, dy) -> Orders:
+    return Orders(index, lengths, dy.shape[1], tuple(ctx.straight))
 
 
 def _backward(ctx, dy, _):
     if dy is None:
-        return (None,) * 15
+        return (None,) * 16
     carries, *tensors, index, lengths = ctx.saved_tensors
     softplus, merge, _, backend = ctx.options
 
     def run(name: str):
-        whole = scan_transformable(Orders(index, lengths, dy.shape[1]), *ctx.options)
+        whole = scan_transformable(_orders(ctx, index, lengths, dy), *ctx.options)
         if OPERATORS[NAME][name].load is None:
             return whole.plain_gradients(dy, *tensors)
         if transformed():
             return whole.gradients(dy, *tensors)
-        return _gradients(dy, carries, tensors, index, lengths, softplus, merge, name)
+        return _gradients(dy, carries, tensors, index, lengths, ctx.straight, softplus, merge, name)
 
-    return *run_or_fall_back(OPERATORS[NAME], backend, run), *[None] * 7
+    return *run_or_fall_back(OPERATORS[NAME], backend, run), *[None] * 8
 
 
 def _gradients(dy, carries, tensors, *options) -> list[Tensor | None]:
@@ -134,17 +143,18 @@ selective_scan_op.register_autograd(_backward, setup_context=_setup_context)
 
 
 def _setup_second(ctx, inputs, output) -> None:
-    dy, _, *tensors, index, lengths, softplus, merge, backend = inputs
+    dy, _, *tensors, index, lengths, straight, softplus, merge, backend = inputs
     ctx.save_for_backward(dy, *tensors, index, lengths)
     ctx.options = (softplus, merge, dy.dtype, backend)
+    ctx.straight = straight
 
 
 def _second_gradients(ctx, *cotangents):
     """To the carries nothing: they are a function of the other inputs, which get the whole gradient."""
     dy, *tensors, index, lengths = ctx.saved_tensors
-    whole = scan_transformable(Orders(index, lengths, dy.shape[1]), *ctx.options)
+    whole = scan_transformable(_orders(ctx, index, lengths, dy), *ctx.options)
     d_dy, *grads = whole.second_gradients(cotangents, dy, *tensors)
-    return d_dy, None, *grads, *[None] * 5
+    return d_dy, None, *grads, *[None] * 6
 
 
 selective_scan_backward_op.register_autograd(_second_gradients, setup_context=_setup_second)
@@ -154,14 +164,14 @@ def scan_transformable(
     orders: Orders, softplus: bool, merge: bool, out_dtype: torch.dtype, backend: str
 ) -> Transformable:
     """The scan of x to dt_weight for `derivatives`; the carries are made again."""
-    index, lengths, _ = orders
+    index, lengths, _, straight = orders
 
     def forward(*tensors):
-        return selective_scan_op(*tensors, index, lengths, softplus, merge, out_dtype, False, backend)[0]
+        return selective_scan_op(*tensors, index, lengths, straight, softplus, merge, out_dtype, False, backend)[0]
 
     def backward(dy, *tensors):
-        _, carries = selective_scan_op(*tensors, index, lengths, softplus, merge, out_dtype, True, backend)
-        return _gradients(dy, carries, tensors, index, lengths, softplus, merge, backend)
+        _, carries = selective_scan_op(*tensors, index, lengths, straight, softplus, merge, out_dtype, True, backend)
+        return _gradients(dy, carries, tensors, index, lengths, straight, softplus, merge, backend)
 
     def plain(x, dt, A, B, C, D, dt_bias, dt_weight):
         with no_autocast(x):

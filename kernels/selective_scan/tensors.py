@@ -1,5 +1,6 @@
 """What a compiled selective scan takes."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -17,6 +18,7 @@ class Tensors(NamedTuple):
         dt_weight: (K, d, R) or None.
         index: (K, S) int32, -1 at padding.
         lengths: (K,) int32; from step lengths[k] on, an order is all padding and may be skipped.
+        straight: what `index` says where all orders go along rows or columns, as in `mmvssm.scans.Orders`; else empty.
     """
 
     x: Tensor
@@ -29,6 +31,7 @@ class Tensors(NamedTuple):
     dt_weight: Tensor | None
     index: Tensor
     lengths: Tensor
+    straight: Sequence[int] = ()
 
     @property
     def sizes(self) -> tuple[int, int, int, int, int]:
@@ -38,5 +41,5 @@ class Tensors(NamedTuple):
 
     @property
     def differentiable(self) -> tuple[Tensor | None, ...]:
-        """All but the tables."""
+        """All but the orders."""
         return self[:8]

@@ -16,7 +16,8 @@ LN2 = tl.constexpr(0.6931471805599453)
 
 # Arguments that differ from map to map or launch to launch; specialised on, they would compile the same code again.
 ANY_VALUE = (
-    'index_k', 'B_b', 'C_b', 'partial', 'L', 'K', 'first', 'directions', 'num_steps', 'num_chunks', 'parts', 'blocks',
+    'index_k', 'dt_b', 'B_b', 'C_b', 'partial', 'L', 'K', 'first', 'directions', 'num_steps', 'num_chunks', 'parts',
+    'blocks', 'H', 'W', 'codes', 'most',
 )  # fmt: skip
 
 
@@ -24,7 +25,8 @@ def kernel(function):
     """`triton.jit` of a kernel with groups of arguments, that compiles once for all values of ANY_VALUE."""
     flat = groups_written_out(function)
     names = flat.__code__.co_varnames[: flat.__code__.co_argcount]
-    return triton.jit(flat, do_not_specialize=[name for name in names if name in ANY_VALUE])
+    given = [name for name in names if flat.__annotations__.get(name) is not tl.constexpr]
+    return triton.jit(flat, do_not_specialize=[name for name in given if name in ANY_VALUE])
 
 
 class Given(NamedTuple):

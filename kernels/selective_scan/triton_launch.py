@@ -1,18 +1,29 @@
 """The selective scan on GPUs: allocation and launches around the Triton kernels. Needs triton; no autograd here."""
 
 import math
+from collections.abc import Sequence
+from functools import reduce
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 import triton
+import triton.language as tl
 from torch import Tensor
 
+from mmvssm.tracing import largest
+
 from ..backend import on_its_device
+from ..precision import has_tf32
 from ..triton_groups import Rows
 from .tensors import Tensors
 from .triton_backward import Gradients, gradient_sweep, gradients
 from .triton_common import Form, Given, Sizes, Table
 from .triton_forward import carry, sweep
+from .triton_straight import Line, Map, Width, straight_gradient_sweep, straight_sweep
+from .triton_straight_backward import straight_gradients
+
+INTERPRETED = not isinstance(sweep, triton.JITFunction)
 
 
 class Tile(NamedTuple):
@@ -29,14 +40,33 @@ CHUNK = 16  # steps; short, so that there are programs enough for a GPU at batch
 CHECKED_STATES = 1  # of the self-check: each number compiles anew, and most models have this one
 
 
-def carries_shape(b, d, K, N, S) -> tuple:
+def carries_shape(b, d, K, N, S, straight) -> tuple:
     """See `op`."""
-    return (b, K, (S + CHUNK - 1) // CHUNK, N, d)
+    return (b, K, _num_chunks(S, straight if N == 1 else ()), N, d)
 
 
-# Tiles by kernel and by the most states they serve. The first one runs; benchmarks/gpu.py times the others.
-# `carry` has rows of chunks, never more than there are.
+def _num_chunks(steps: int, straight: Sequence[int]) -> int:
+    """Chunks of an order of `steps`; of the one that has the most, where chunks end with rows and columns."""
+    if not straight:
+        return (steps + CHUNK - 1) // CHUNK
+    H, W, _ = straight
+    return largest(H * ((W + CHUNK - 1) // CHUNK), W * ((H + CHUNK - 1) // CHUNK))
+
+
+ANY_RANK = 1 << 30
+# Tiles by kernel and by the most states they serve, those of straight runs by the highest rank: the ones with the
+# fewest instructions and no spills. The first one runs; benchmarks/gpu.py times the others. `carry` has rows of chunks.
 TILES = {
+    ('straight_sweep', 32): [Tile(16, 32, 1), Tile(32, 32, 2)],
+    ('straight_sweep', ANY_RANK): [Tile(16, 64, 2), Tile(32, 64, 4)],
+    ('straight_gradient_sweep', 31): [Tile(16, 32, 1), Tile(32, 32, 2)],
+    ('straight_gradient_sweep', ANY_RANK): [Tile(32, 64, 4)],
+    ('straight_gradients', 16): [Tile(16, 16, 1)],
+    ('straight_gradients', 31): [Tile(16, 32, 2)],
+    ('straight_gradients', ANY_RANK): [Tile(16, 64, 8)],
+    ('straight_gradients, float32', 16): [Tile(16, 16, 1)],
+    ('straight_gradients, float32', 31): [Tile(16, 32, 4)],
+    ('straight_gradients, float32', ANY_RANK): [Tile(16, 32, 8)],
     ('sweep', 1): [Tile(32, 32, 2), Tile(32, 32, 4), Tile(32, 32, 2, 3)],
     ('sweep', 16): [Tile(16, 32, 4), Tile(16, 16, 4)],
     ('gradients', 1): [Tile(16, 32, 4), Tile(16, 32, 8)],
@@ -45,6 +75,8 @@ TILES = {
     ('carry', 1): [Tile(256, 16, 8), Tile(64, 32, 4)],
     ('carry', 16): [Tile(256, 16, 8), Tile(64, 32, 4)],
 }
+FEW_CHUNKS = 32  # of which `carry` takes fewer at a time: two binaries for all sizes of a map
+SMALL_LAUNCH = 512  # programs; stages 3 and 4 of VMamba-T at 2 x 800 x 1280 have 384 and 192 a direction
 GRADIENT_PROGRAMS = 1024  # about as many as a GPU holds at once: each owns a scratch, which should stay in the cache
 
 
@@ -58,24 +90,39 @@ def _float32(tensor: Tensor | None, like: Tensor) -> Tensor:
     return like if tensor is None else tensor.detach().to(torch.float32).contiguous()
 
 
+def _line(tensor: Tensor) -> Line:
+    """For a kernel that has strides compiled in: batch elements lie end to end."""
+    b, L = tensor.shape[:2]
+    if b > 1 and tensor.stride(0) != L * tensor.stride(1):
+        tensor = tensor.contiguous()
+    _, token, *direction, _ = tensor.stride()
+    return Line(tensor, token, direction[0] if direction else 0)
+
+
 def _rows(tensor: Tensor) -> Rows:
     """For a kernel; x and y shared by the directions have no stride for them."""
     batch, token, *direction, _ = tensor.stride()
     return Rows(tensor, batch, token, direction[0] if direction else 0)
 
 
+def _tile(kernel: str, size: int) -> Tile:
+    return TILES[kernel, min(n for name, n in TILES if name == kernel and n >= size)][0]
+
+
 class _Scan:
     """The arguments that every kernel of one call shares."""
 
     def __init__(self, tensors: Tensors, softplus: bool):
-        x, dt, A, B, C, D, dt_bias, dt_weight, index, _ = tensors
+        x, dt, A, B, C, D, dt_bias, dt_weight, index, *_ = tensors
+        self.straight = tensors.straight
         self.b, self.L, self.d, self.K, self.N = tensors.sizes
         self.steps = index.shape[1]
-        self.num_chunks = -(-self.steps // CHUNK)
+        self.num_chunks = _num_chunks(self.steps, self.straight)
         self.x, self.dt, self.B, self.C = _row(x), _row(dt), _row(B), _row(C)
         self.A, index = _float32(A, x), _row(index)
         self.given = Given(self.A, *(_float32(z, self.A) for z in (D, dt_bias, dt_weight)))
         self.index = Table(index, index.stride(0))
+        half = x.dtype != torch.float32
         self.rank = dt.shape[-1] if dt_weight is not None else 0
         self.sizes = Sizes(self.d, self.rank, self.K, self.steps, self.num_chunks)
         self.form = Form(
@@ -86,12 +133,12 @@ class _Scan:
             HAS_BIAS=dt_bias is not None,
             SOFTPLUS=softplus,
             # matrix instructions spread a 16 x 16 tile over a few warps, and the states' tiles then spill
-            PRECISION='ieee' if x.dtype == torch.float32 or self.N > 1 else 'tf32',
+            PRECISION='tf32' if half and self.N == 1 and self.rank > 16 and has_tf32(x.device) else 'ieee',
         )
         self.has_D = D is not None
 
     def tile(self, kernel: str) -> Tile:
-        return TILES[kernel, min(n for name, n in TILES if name == kernel and n >= self.N)][0]
+        return _tile(kernel, self.N)
 
     @property
     def np(self) -> int:
@@ -105,6 +152,25 @@ class _Scan:
             deltas = states.new_empty(self.b, self.K, self.num_chunks, self.d)
             self.run_sweep(states, deltas, None, 0, self.K, False)
             self.run_carry(states, deltas, False)
+
+    def gradients_entering_chunks(self, dy: Tensor, states: Tensor) -> Tensor:
+        """a g of the step after each chunk."""
+        if self.num_chunks == 1:
+            return torch.zeros_like(states)
+        grads, deltas = torch.empty_like(states), states.new_empty(self.b, self.K, self.num_chunks, self.d)
+        self.run_gradient_sweep(dy, grads, deltas)
+        self.run_carry(grads, deltas, True)
+        return grads
+
+    @property
+    def is_small(self) -> bool:
+        """Whether one direction would leave most of a GPU idle: all run at once then, and are summed afterwards."""
+        tile = self.tile('sweep')
+        return self.b * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels) <= SMALL_LAUNCH
+
+    def outputs(self, shape: tuple, accumulate: bool, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Memory that kernels write tokens to, or add them to; an order need not have every token."""
+        return self.x.new_zeros(shape, dtype=dtype)
 
     def run_sweep(self, states, deltas, y, first: int, directions: int, accumulate: bool) -> None:
         """Chunk summaries where y is None, else outputs."""
@@ -121,7 +187,7 @@ class _Scan:
 
     def run_carry(self, states, deltas, reverse: bool) -> None:
         tile = self.tile('carry')
-        rows = min(tile.rows, triton.next_power_of_2(self.num_chunks))
+        rows = tile.rows if self.num_chunks > FEW_CHUNKS else min(tile.rows, FEW_CHUNKS)
         grid = self.b * self.K * self.N * -(-self.d // tile.channels)
         carry[(grid,)](
             states, deltas, self.A, self.d, self.K, self.num_chunks, -(-self.num_chunks // rows),
@@ -150,9 +216,89 @@ class _Scan:
         )  # fmt: skip
 
 
+class _StraightScan(_Scan):
+    """One state along rows and columns."""
+
+    def __init__(self, tensors: Tensors, softplus: bool):
+        super().__init__(tensors, softplus)
+        dtype = tensors.x.dtype
+        H, W, codes = self.straight
+        self.map = Map(H, W, codes, CHUNK, self.num_chunks)
+        self.lines = [_line(tensor) for tensor in (self.x, self.dt, self.B, self.C)]
+        dot = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}[dtype]
+        self.width = Width(
+            d=self.d,
+            K=self.K,
+            R=self.rank,
+            BR=self.form.BR,
+            DEGREE={torch.bfloat16: 3, torch.float16: 4, torch.float32: 8}[dtype],
+            DOT=dot,
+            CALLED=_called(dot),
+            SPLIT=dtype != torch.float32,
+            PRECISION='ieee',
+            HAS_BIAS=self.form.HAS_BIAS,
+            SOFTPLUS=softplus,
+        )
+
+    def outputs(self, shape: tuple, accumulate: bool, dtype: torch.dtype = torch.float32) -> Tensor:
+        """As before; here an order has every token."""
+        return super().outputs(shape, accumulate, dtype) if accumulate else self.x.new_empty(shape, dtype=dtype)
+
+    def tile(self, kernel: str) -> Tile:
+        if kernel == 'carry':
+            return super().tile(kernel)
+        exact = kernel == 'gradients' and self.x.dtype == torch.float32
+        return _tile(f'straight_{kernel}, float32' if exact else f'straight_{kernel}', self.rank)
+
+    def run_sweep(self, states, deltas, y, first: int, directions: int, accumulate: bool) -> None:
+        tile = self.tile('sweep')
+        summary = y is None
+        grid = self.b * directions * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
+        straight_sweep[(grid,)](
+            *chain(*self.lines), *(Line(self.A, 0, 0) if summary else _line(y)), *self.given,
+            states, deltas, self.L, first, directions, *self.map, *self.width, BS=tile.rows,
+            BD=tile.channels, HAS_D=self.has_D and not summary, SUMMARY=summary, ACCUMULATE=accumulate,
+            num_warps=tile.warps, num_stages=tile.stages,
+        )  # fmt: skip
+
+    def run_gradient_sweep(self, dy, grads, deltas) -> None:
+        tile = self.tile('gradient_sweep')
+        grid = self.b * self.K * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
+        straight_gradient_sweep[(grid,)](
+            *self.lines[1], *self.lines[3], *_line(dy), *self.given, grads, deltas, self.L, *self.map, *self.width,
+            BS=tile.rows, BD=tile.channels, num_warps=tile.warps, num_stages=tile.stages,
+        )  # fmt: skip
+
+    def run_gradients(
+        self, dy, states, grads, outputs, tile: Tile, first, directions, parts, blocks, accumulate, atomic
+    ) -> None:
+        grid = self.b * directions * parts * -(-self.d // tile.channels)
+        history = grads.new_empty(grid, CHUNK, tile.rows, tile.channels)
+        # float16 would overflow: gradients are multiplied as float32, if in TF32, whose digits are float16's
+        dot = tl.bfloat16 if tl.bfloat16 == self.width.DOT else tl.float32
+        slopes = torch.empty_like(history, dtype=torch.bfloat16 if dot == tl.bfloat16 else torch.float32)
+        tf32 = tl.float16 == self.width.DOT and has_tf32(grads.device)
+        straight_gradients[(grid,)](
+            *chain(*self.lines), *_line(dy), *_line(outputs[0]), *self.given,
+            states, grads, history, slopes, *Gradients(*outputs[1:]), 0 if atomic else self.b * self.L, self.L,
+            first, directions, parts, blocks, *self.map, *self.width,
+            BS=tile.rows, BD=tile.channels, GRAD_DOT=dot, GRAD_CALLED=_called(dot),
+            GRAD_PRECISION='tf32' if tf32 else 'ieee', HAS_D=self.has_D, ACCUMULATE=accumulate, ATOMIC=atomic,
+            num_warps=tile.warps, num_stages=tile.stages,
+        )  # fmt: skip
+
+
+def _called(dot: tl.dtype) -> tl.dtype:
+    """Triton's interpreter multiplies bfloat16's bit patterns as integers; there rounded numbers become float32."""
+    return tl.float32 if INTERPRETED else dot
+
+
 def _state_groups(tensors: Tensors, softplus: bool) -> list[_Scan]:
     """One scan for each MAX_STATES states; their outputs add up. The first one has the skip."""
     _, _, A, B, C, D, *_ = tensors
+    if tensors.straight and A.shape[-1] == 1 and tensors.dt_weight is not None:
+        return [_StraightScan(tensors, softplus)]
+    tensors = tensors._replace(straight=())
     return [
         _Scan(tensors._replace(A=A[..., n], B=B[..., n], C=C[..., n], D=D if n.start == 0 else None), softplus)
         for n in (slice(i, i + MAX_STATES) for i in range(0, A.shape[-1], MAX_STATES))
@@ -161,7 +307,7 @@ def _state_groups(tensors: Tensors, softplus: bool) -> list[_Scan]:
 
 def _split_states(carries: Tensor, scans: list[_Scan]) -> list[Tensor]:
     """The memory of all carries as one contiguous piece for each group of states."""
-    shapes = [carries_shape(s.b, s.d, s.K, s.N, s.steps) for s in scans]
+    shapes = [carries_shape(s.b, s.d, s.K, s.N, s.steps, s.straight) for s in scans]
     return [piece.view(shape) for piece, shape in zip(carries.view(-1).split([math.prod(s) for s in shapes]), shapes)]
 
 
@@ -171,15 +317,18 @@ def forward(tensors: Tensors, softplus: bool, merge: bool, out_dtype: torch.dtyp
     b, L, d, K, N = tensors.sizes
     x = tensors.x
     scans = _state_groups(tensors, softplus)
-    one_by_one = merge and K > 1  # directions add to the same tokens
+    one_by_one = merge and K > 1 and not scans[0].is_small  # directions add to the same tokens
+    apart = merge and K > 1 and not one_by_one
     accumulate = one_by_one or len(scans) > 1
-    y = x.new_zeros((b, L, d) if merge else (b, L, K, d), dtype=torch.float32 if accumulate else out_dtype)
-    carries = x.new_empty(carries_shape(b, d, K, N, tensors.index.shape[1]), dtype=torch.float32)
+    wide = (b, L, K, d) if apart or not merge else (b, L, d)
+    y = scans[0].outputs(wide, accumulate, torch.float32 if accumulate or apart else out_dtype)
+    carries = x.new_empty(carries_shape(b, d, K, N, tensors.index.shape[1], scans[0].straight), dtype=torch.float32)
     if carries.numel():
         for scan, states in zip(scans, _split_states(carries, scans)):
             scan.enter_chunks(states)
             for first in range(K) if one_by_one else (0,):
                 scan.run_sweep(states, states, y, first, 1 if one_by_one else K, accumulate)
+    y = y.sum(2) if apart else y
     return y.to(out_dtype), carries if save else carries.new_empty(0)
 
 
@@ -192,9 +341,18 @@ def backward(dy: Tensor, carries: Tensor, tensors: Tensors, softplus: bool, merg
         grads = [x if z is None else z.new_zeros(z.shape) for z in inputs]
     else:
         each = [_group_backward(_row(dy), states, scan) for scan, states in zip(scans, _split_states(carries, scans))]
-        joins = (sum, sum, _concatenate, _concatenate, _concatenate, lambda grads: grads[0], sum, sum)
+        joins = (_sum, _sum, _concatenate, _concatenate, _concatenate, lambda grads: grads[0], _sum, _sum)
         grads = [join(grads) for join, grads in zip(joins, zip(*each))]
     return tuple(x.new_empty(0) if z is None else g.to(z.dtype).contiguous() for z, g in zip(inputs, grads))
+
+
+def _sum(tensors) -> Tensor:
+    return reduce(torch.add, tensors)
+
+
+def _sum_shares(tensor: Tensor) -> Tensor:
+    """Sum over the first dimension, which is mostly one."""
+    return tensor[0] if tensor.shape[0] == 1 else tensor.sum(0)
 
 
 def _concatenate(tensors) -> Tensor:
@@ -204,27 +362,28 @@ def _concatenate(tensors) -> Tensor:
 def _group_backward(dy: Tensor, states: Tensor, scan: _Scan) -> tuple[Tensor, ...]:
     """Gradients of x, dt, A, B, C, D, dt_bias, dt_weight, most of them float32."""
     b, L, d, K, N, R = scan.b, scan.L, scan.d, scan.K, scan.N, scan.rank
-    grads = torch.zeros_like(states)
-    if scan.num_chunks > 1:
-        deltas = states.new_empty(b, K, scan.num_chunks, d)
-        scan.run_gradient_sweep(dy, grads, deltas)
-        scan.run_carry(grads, deltas, True)
+    grads = scan.gradients_entering_chunks(dy, states)
     tile = scan.tile('gradients')
     atomic = not torch.are_deterministic_algorithms_enabled()
     shares = 1 if atomic else -(-d // tile.channels)
-    one_by_one = scan.x.dim() == 3 and K > 1
+    shared = scan.x.dim() == 3 and K > 1
+    one_by_one = shared and not scan.is_small
     directions = 1 if one_by_one else K
     blocks = -(-scan.num_chunks // tile.rows)
-    parts = min(blocks, max(1, GRADIENT_PROGRAMS // (b * directions * -(-d // tile.channels))))
-    zeros = states.new_zeros
-    dx = zeros(scan.x.shape)
+    most = max(1, GRADIENT_PROGRAMS // (b * directions * -(-d // tile.channels)))
+    each = -(-blocks // most)  # blocks of a part
+    parts = -(-blocks // each)
+    zeros, empty = states.new_zeros, states.new_empty
+    apart = shared and not one_by_one
+    dx = scan.outputs((b, L, K, d) if apart else scan.x.shape, one_by_one)
     ddt = zeros(shares, b, L, K, R) if R else scan.dt.new_zeros(scan.dt.shape)
     dB, dC = zeros(shares, b, L, K, N), zeros(shares, b, L, K, N)
-    dA, dD, dbias, dweight = (zeros(b, parts, K, *z) for z in ((N, d), (d,), (d,), (R, d)))
+    dA, dD, dbias, dweight = (empty(b, parts, K, *z) for z in ((N, d), (d,), (d,), (R, d)))
     outputs = (dx, ddt, dB, dC, dA, dD, dbias, dweight)
     for first in range(K) if one_by_one else (0,):
-        scan.run_gradients(
-            dy, states, grads, outputs, tile, first, directions, parts, -(-blocks // parts), one_by_one, atomic
-        )
+        scan.run_gradients(dy, states, grads, outputs, tile, first, directions, parts, each, one_by_one, atomic)
     by_part = [z.sum((0, 1)) for z in (dA, dD, dbias, dweight)]
-    return dx, ddt.sum(0) if R else ddt, by_part[0].mT, dB.sum(0), dC.sum(0), by_part[1], by_part[2], by_part[3].mT
+    dx = dx.sum(2) if apart else dx
+    ddt = _sum_shares(ddt) if R else ddt
+    dB, dC = _sum_shares(dB), _sum_shares(dC)
+    return dx, ddt, by_part[0].mT, dB, dC, by_part[1], by_part[2], by_part[3].mT

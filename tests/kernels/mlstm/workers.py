@@ -54,7 +54,12 @@ def resources(kernel: str, kind: str, readers: bool, dtype: torch.dtype, dim: in
     tiles = (triton_launch.pair_tiles if is_pairs else triton_launch.state_tiles)(dim, dtype)
     chunk = triton_launch.chunk_size_for(0, dim, None)
     constants = dict(
-        CHUNK=chunk, REVERSE=True, BT=min(tiles.BT, chunk), BX=tiles.BX, BZ=tiles.BZ, **triton_launch.dot_options(dtype)
+        CHUNK=chunk,
+        REVERSE=True,
+        BT=min(tiles.BT, chunk),
+        BX=tiles.BX,
+        BZ=tiles.BZ,
+        **triton_launch.dot_options(dtype, torch.device('cuda')),
     )
     constants.update(dict(KIND=kind, READERS=readers) if is_pairs else dict(FROM_END=readers))
     constants['BLOCK'] = triton_launch.CARRIED

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import torch
 import triton
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmvssm import scans
 from mmvssm.kernels.selective_scan import triton_launch
+from mmvssm.kernels.selective_scan.op import selective_scan_op
 from mmvssm.kernels.selective_scan.reference import selective_scan_reference
 from mmvssm.kernels.selective_scan.tensors import Tensors
 
@@ -16,7 +18,10 @@ NAMES = ('x', 'dt', 'A', 'B', 'C', 'D', 'dt_bias', 'dt_weight')
 
 @dataclass(frozen=True)
 class Case:
-    """One scan; `rank` None is expanded dt, `orders` their names."""
+    """One scan; `rank` None is expanded dt, `orders` their names.
+
+    `table`: rows and columns are taken as any other order. `small`: directions run at once, and are summed afterwards.
+    """
 
     orders: tuple[str, ...] = ('h', 'v_flip')
     size: tuple[int, int] = (3, 5)
@@ -31,15 +36,20 @@ class Case:
     optional: bool = True
     softplus: bool = True
     strided: bool = False
+    table: bool = False
+    small: bool = False
 
 
-def _shrink() -> None:
+def _shrink(case: Case | None = None) -> None:
     """Tiles so small that tiny inputs fill several of them, raggedly."""
     tile = triton_launch.Tile
     smallest = (2, 8) if hasattr(triton, 'knobs') else (16, 16)  # of tl.dot, which took no smaller ones before
     triton_launch.CHUNK = 4
+    if case is not None and case.size[0] * case.size[1] > 30:
+        smallest, triton_launch.CHUNK = (16, 16), 16
     triton_launch.TILES = {key: [tile(*smallest, 1)] for key in triton_launch.TILES}
     triton_launch.GRADIENT_PROGRAMS = 4
+    triton_launch.SMALL_LAUNCH = 512 if case is not None and case.small else 0
 
 
 def inputs(case: Case) -> list[Tensor | None]:
@@ -68,23 +78,24 @@ def rms_relative(got: Tensor, want: Tensor) -> float:
     return error / scale if scale else error
 
 
-def _backward(case, dy, carries, tensors, orders):
-    return triton_launch.backward(dy, carries, Tensors(*tensors, *orders[:2]), case.softplus, case.merge)
+def _given(case: Case, tensors, orders: scans.Orders) -> Tensors:
+    return Tensors(*tensors, orders.index, orders.lengths, () if case.table else orders.straight)
 
 
 def errors(case: Case) -> dict[str, float]:
     """RMS-relative errors of y and of each gradient; NaN where memory stayed unwritten."""
-    _shrink()
+    _shrink(case)
     orders = scans.build(case.orders, *case.size)
     tensors = inputs(case)
+    given = _given(case, tensors, orders)
     leaves = [None if t is None else t.double().requires_grad_() for t in tensors]
     want = selective_scan_reference(*leaves, orders, case.softplus, case.merge, torch.float64)
     dy = torch.randn(want.shape, generator=torch.Generator().manual_seed(1)).to(case.dtype)
     grads = torch.autograd.grad(want, [t for t in leaves if t is not None], dy.double())
     torch.use_deterministic_algorithms(True)  # also fills new memory with NaN
     try:
-        y, carries = triton_launch.forward(Tensors(*tensors, *orders[:2]), case.softplus, case.merge, case.dtype, True)
-        exact = _backward(case, dy, carries, tensors, orders)
+        y, carries = triton_launch.forward(given, case.softplus, case.merge, case.dtype, True)
+        exact = triton_launch.backward(dy, carries, given, case.softplus, case.merge)
     finally:
         torch.use_deterministic_algorithms(False)
     present = [name for name, t in zip(NAMES, tensors) if t is not None]
@@ -96,17 +107,17 @@ def errors(case: Case) -> dict[str, float]:
 
 def repeated(case: Case) -> bool:
     """Whether forward and deterministic backward agree bit by bit over runs; atomics may round differently."""
-    _shrink()
+    _shrink(case)
     orders = scans.build(case.orders, *case.size)
     tensors = inputs(case)
+    given = _given(case, tensors, orders)
     runs = []
     for deterministic in (True, True, False):
         torch.use_deterministic_algorithms(deterministic)
         try:
-            y, carries = triton_launch.forward(
-                Tensors(*tensors, *orders[:2]), case.softplus, case.merge, torch.float32, True
-            )
-            runs.append((y, *_backward(case, torch.ones_like(y), carries, tensors, orders)))
+            y, carries = triton_launch.forward(given, case.softplus, case.merge, torch.float32, True)
+            grads = triton_launch.backward(torch.ones_like(y), carries, given, case.softplus, case.merge)
+            runs.append((y, *grads))
         finally:
             torch.use_deterministic_algorithms(False)
     same = all(torch.equal(a, b) for a, b in zip(runs[0], runs[1]))
@@ -118,5 +129,20 @@ def empty_batch() -> tuple:
     case = Case(batch=0)
     orders = scans.build(case.orders, *case.size)
     tensors = inputs(case)
-    y, carries = triton_launch.forward(Tensors(*tensors, *orders[:2]), True, True, torch.float32, True)
-    return y.shape, [g.shape for g in _backward(case, y, carries, tensors, orders)], [t.shape for t in tensors]
+    given = _given(case, tensors, orders)
+    y, carries = triton_launch.forward(given, True, True, torch.float32, True)
+    grads = triton_launch.backward(y, carries, given, True, True)
+    return y.shape, [g.shape for g in grads], [t.shape for t in tensors]
+
+
+def operation_shapes(case: Case) -> list[list[tuple]]:
+    """Shapes of y and the carries, as the operation makes them and as its fake kernel says."""
+    _shrink(case)
+    orders = scans.build(case.orders, *case.size)
+    tables = orders.index, orders.lengths, orders.straight
+    options = case.softplus, case.merge, torch.float32, True, 'triton'
+    given = (*inputs(case), *tables)
+    real = selective_scan_op(*given, *options)
+    with FakeTensorMode() as mode:
+        fake = selective_scan_op(*(mode.from_tensor(z) if isinstance(z, Tensor) else z for z in given), *options)
+    return [[tuple(z.shape) for z in each] for each in (real, fake)]

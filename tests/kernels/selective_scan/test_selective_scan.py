@@ -287,7 +287,7 @@ def test_out_dtype():
 def operator_arguments(case):
     tensors = [None if z is None else z.requires_grad_() for z in case.tensors()]
     o = orders(case.names, *case.size)
-    return (*tensors, o.index, o.lengths, case.softplus, case.merge, torch.float32, True, 'numba')
+    return (*tensors, o.index, o.lengths, o.straight, case.softplus, case.merge, torch.float32, True, 'numba')
 
 
 @pytest.mark.parametrize(
@@ -305,13 +305,14 @@ def test_opcheck_backward():
     tensors = [z.detach() for z in arguments[:8]]
     opcheck(
         torch.ops.mmvssm.selective_scan_backward.default,
-        (torch.randn_like(y), carries, *tensors, *arguments[8:12], 'numba'),
+        (torch.randn_like(y), carries, *tensors, *arguments[8:13], 'numba'),
     )
 
 
-def test_compiles_whole_with_symbolic_sizes():
+@pytest.mark.parametrize('names', [('h', 'v_flip', 'w2', 'atrous1'), CROSS_SCAN], ids=['tables', 'straight'])
+def test_compiles_whole_with_symbolic_sizes(names):
     def run(x, dt, A, B, C, D, bias, weight, H, W):
-        o = orders(('h', 'v_flip', 'w2', 'atrous1'), H, W)
+        o = orders(names, H, W)
         return selective_scan(x, dt, A, B, C, D, bias, dt_weight=weight, orders=o)
 
     torch._dynamo.reset()

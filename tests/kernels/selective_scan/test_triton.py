@@ -3,12 +3,15 @@
 import pytest
 import torch
 
-from .interpreted import Case, empty_batch, errors, repeated
+from .interpreted import Case, empty_batch, errors, operation_shapes, repeated
 
 FORWARD = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 8e-3}
 GRADIENT = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
+CROSS = ('h', 'v', 'h_flip', 'v_flip')
 CASES = {
-    'cross scan, one state': Case(orders=('h', 'v', 'h_flip', 'v_flip'), size=(3, 3), channels=2),
+    'cross scan, one state': Case(orders=CROSS, size=(3, 3), channels=2),
+    'cross scan by its table': Case(orders=CROSS, size=(3, 3), channels=2, table=True),
+    'cross scan by its table, at once': Case(orders=CROSS, size=(2, 3), channels=2, table=True, small=True),
     'windows with padding, three states': Case(orders=('w2', 'w2_flip'), states=3, size=(3, 3)),
     'lattices that cover a part': Case(orders=('atrous1', 'atrous2'), size=(3, 5)),
     'one token': Case(size=(1, 1)),
@@ -27,20 +30,73 @@ CASES = {
     'bfloat16': Case(dtype=torch.bfloat16, size=(2, 3), states=2),
     'states in two groups': Case(orders=('h',), states=17, size=(1, 5), channels=2),
     'rank above 16': Case(rank=17, size=(1, 5)),
+    'rank above 16, by a table': Case(rank=17, size=(1, 5), table=True),
 }
+STRAIGHT = {
+    'a square': Case(orders=CROSS, size=(7, 7), small=True),
+    'primes': Case(orders=CROSS, size=(13, 17), batch=2),
+    'the last stage of a detector': Case(orders=('h', 'v_flip'), size=(25, 40), small=True),
+    'one row': Case(orders=CROSS, size=(1, 19)),
+    'one column': Case(orders=CROSS, size=(19, 1), small=True),
+    'runs of one step more than a chunk': Case(orders=CROSS, size=(3, 5)),
+    'runs of a chunk': Case(orders=CROSS, size=(4, 4)),
+    'two tiles of channels and two batch elements': Case(orders=('h', 'v'), size=(3, 5), batch=2, channels=9),
+    'one direction': Case(orders=('v_flip',), size=(5, 6)),
+    'three directions': Case(orders=('h', 'h_flip', 'v'), size=(5, 3)),
+    'one input for each direction, unmerged': Case(orders=CROSS, size=(5, 3), shared=False, merge=False),
+    'one input for each direction, merged': Case(orders=CROSS, size=(3, 5), shared=False),
+    'a shared input, unmerged': Case(orders=CROSS, size=(3, 5), merge=False, batch=2),
+    'a rank that fills its matrix': Case(orders=('h', 'v'), size=(3, 5), rank=16),
+    'rank 33': Case(orders=('h',), size=(3, 5), rank=33),
+    'no D, no bias': Case(orders=('h', 'v'), size=(3, 5), optional=False),
+    'no bias, a rank that fills its matrix': Case(orders=('h', 'v'), size=(3, 5), rank=16, optional=False),
+    'no softplus': Case(orders=('h', 'v'), size=(3, 5), softplus=False, optional=False),
+    'non-contiguous': Case(orders=('h', 'v'), size=(3, 5), strided=True, batch=2),
+    'tiny steps': Case(orders=('h', 'v'), size=(3, 5), bias=-20.0),
+    'huge steps': Case(orders=('h', 'v'), size=(3, 5), bias=20.0),
+    'tiny steps, bf16': Case(orders=('h', 'v'), size=(3, 5), bias=-20.0, dtype=torch.bfloat16),
+    'huge steps, bf16': Case(orders=('h', 'v'), size=(3, 5), bias=20.0, dtype=torch.bfloat16),
+    'bf16': Case(orders=CROSS, size=(13, 17), dtype=torch.bfloat16),
+    'bf16, a rank that fills its matrix': Case(orders=('h', 'v'), size=(3, 5), rank=16, dtype=torch.bfloat16),
+    'fp16': Case(orders=CROSS, size=(13, 17), dtype=torch.float16),
+    'small steps, fp16': Case(orders=('h', 'v'), size=(3, 5), bias=-5.0, dtype=torch.float16),
+}
+
+
+SECONDS_LONG = {'primes', 'the last stage of a detector', 'one column', 'fp16'}
+
+
+@pytest.mark.parametrize(
+    'case',
+    [pytest.param(c, id=name, marks=[pytest.mark.slow] * (name in SECONDS_LONG)) for name, c in STRAIGHT.items()],
+)
+def test_straight_runs_match_the_definition(interpreted, case):
+    assert not _wrong(interpreted, case)
 
 
 @pytest.mark.parametrize('case', CASES.values(), ids=CASES)
 def test_matches_the_definition(interpreted, case):
+    assert not _wrong(interpreted, case)
+
+
+def _wrong(interpreted, case) -> dict[str, float]:
+    """The results beyond the limits."""
     result = interpreted(errors, case)
-    wrong = {
+    return {
         name: error for name, error in result.items() if not error <= (FORWARD if name == 'y' else GRADIENT)[case.dtype]
     }
-    assert not wrong
 
 
-def test_bitwise_equal_over_runs(interpreted):
-    assert interpreted(repeated, Case(orders=('h',), size=(2, 3), channels=9))
+@pytest.mark.parametrize('small', [False, True], ids=['one direction a launch', 'all at once'])
+@pytest.mark.parametrize('table', [False, True], ids=['straight', 'table'])
+def test_bitwise_equal_over_runs(interpreted, table, small):
+    assert interpreted(repeated, Case(orders=('h', 'v'), size=(2, 3), channels=9, table=table, small=small))
+
+
+@pytest.mark.parametrize('rank', [3, None], ids=['straight', 'by a table'])
+def test_carries_have_the_shape_that_tracers_expect(interpreted, rank):
+    real, fake = interpreted(operation_shapes, Case(orders=('h', 'v'), size=(3, 5), rank=rank))
+    assert real == fake
 
 
 def test_empty_batch(interpreted):
