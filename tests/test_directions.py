@@ -56,6 +56,14 @@ WRONG = {
     'another kind': (lambda f: written(f, [ENTRY], kind='else'), 'is no list of scan directions'),
     'another version': (lambda f: written(f, [ENTRY], version=2), 'has version 2; allowed: 1'),
     'no layers': (lambda f: written(f, []), "has no 'layers'"),
+    'chosen twice': (
+        lambda f: written(f, [ENTRY, dict(ENTRY, chosen=['h', 'h'])]),
+        "layer 1: 'h' is there twice in 'chosen'; allowed: each name once",
+    ),
+    'layers of another model': (
+        lambda f: written(f, [ENTRY] * 3, model='vim_tiny'),
+        r'wrong\.json\', of vim_tiny, has 3 layers, the model 5',
+    ),
     'no candidates': (
         lambda f: written(f, [ENTRY, dict(ENTRY, candidates=[])]),
         "layer 1: 'candidates' must be a list",
@@ -71,7 +79,7 @@ WRONG = {
         lambda f: written(f, [ENTRY] * 4 + [dict(ENTRY, candidates=['x'], probabilities=[1], chosen=['x'])]),
         r"directions\[4\]\[0\]: scan order 'x' is unknown",
     ),
-    'number of layers': (lambda f: written(f, [ENTRY] * 3), 'directions has 3 layers, the model 5'),
+    'number of layers': (lambda f: written(f, [ENTRY] * 3), r"wrong\.json' has 3 layers, the model 5"),
     'no such file': (lambda f: str(f / 'none.json'), 'cannot be read: No such file'),
     'no json': (lambda f: text(f, '{'), 'no JSON'),
     'a list': (lambda f: text(f, '[]'), 'is no list of scan directions'),

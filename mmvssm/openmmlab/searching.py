@@ -86,7 +86,7 @@ def prepare(
         data=data,
         given={key: value for key, value in (given or {}).items() if key.startswith('model.')} or None,
     )
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmvssm.SameCandidatesHook'), hook]
 
 
 def _backbone(cfg: Config) -> dict[str, Any]:

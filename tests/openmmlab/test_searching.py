@@ -1,6 +1,7 @@
 """A search for scan directions as a run: what it makes of configs, how it trains, what it leaves."""
 
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -194,7 +195,7 @@ def test_a_checkpoint_is_read_by_the_command(searched, tmp_path, capsys):
     commands.main(['search', str(config), *arguments])
     assert 'layer  0  entropy' in capsys.readouterr().out
     assert len(directions.read(tmp_path / 'directions.json').layers) == 5
-    assert 'scan_orders=' in (tmp_path / 'searched.py').read_text()
+    assert "'scan_orders': '{{ fileDirname }}/directions.json'" in (tmp_path / 'searched.py').read_text()
     runpy.run_path(str(tmp_path / 'searched.py'))
 
 
@@ -253,3 +254,66 @@ def test_sharded_logits_are_refused(tmp_path):
     layer.weights = torch.nn.Parameter(torch.zeros(3))
     with pytest.raises(UsageError, match='sharded parameters'):
         DirectionSearchHook().before_train(Run)
+
+
+def test_a_resumed_search_has_the_candidates_that_it_had(searched, tmp_path):
+    config, folder = searched
+    shutil.copytree(folder, tmp_path / 'w')
+    arguments = ['search', str(config), '--work-dir', str(tmp_path / 'w'), '--resume', '--candidates']
+    had = 'h v h_flip w2 mmvssm.scans.columns'
+    for others in (['h', 'v', 'h_flip', 'w2', 'w7'], ['h', 'v', 'h_flip', 'w2']):
+        with pytest.raises(SystemExit, match=f'error: --candidates {" ".join(others)}: .* has others\ngive .* {had},'):
+            commands.main([*arguments, *others])
+
+
+def test_a_checkpoint_knows_its_candidates_and_k(searched, tmp_path, capsys):
+    _, folder = searched
+    commands.main(['search', '--read', str(newest(folder)), '--work-dir', str(tmp_path)])
+    found, own = directions.read(tmp_path / 'directions.json'), directions.read(folder / 'directions.json')
+    assert found.layers == own.layers
+    assert {key: found.about.get(key) for key in ('model', 'k', 'base')} == {
+        key: own.about.get(key) for key in ('model', 'k', 'base')
+    }
+    assert f'mmvssm train {tmp_path / "searched.py"}' in capsys.readouterr().out
+    with pytest.raises(SystemExit, match='has others, h v h_flip w2'):
+        commands.main(['search', '--read', str(newest(folder)), '--candidates', 'v', 'h', 'w2', 'w3', 'w5'])
+
+
+@pytest.mark.parametrize(
+    ('config', 'says'),
+    [
+        ('demo/mask_rcnn_vim_nuclei', 'has a search of 5 layers, the model of .* has'),
+        ('demo/mask_rcnn_vil_nuclei', 'VisionLSTM has no scan directions'),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(searched, config, says):
+    _, folder = searched
+    with pytest.raises(SystemExit, match=says):
+        commands.main(['search', config, '--read', str(newest(folder))])
+
+
+def test_a_checkpoint_of_no_search_is_refused(tmp_path):
+    torch.save(dict(state_dict={'backbone.a': torch.zeros(2)}), tmp_path / 'a.pth')
+    with pytest.raises(SystemExit, match=r'a\.pth is no checkpoint of a search'):
+        commands.main(['search', '--read', str(tmp_path / 'a.pth')])
+    torch.save(dict(state_dict={'b.multi_scan.weights': torch.zeros(8)}), tmp_path / 'b.pth')
+    with pytest.raises(SystemExit, match=r'b\.pth has no averaged weights: leave out --ema'):
+        commands.main(['search', '--read', str(tmp_path / 'b.pth'), '--ema'])
+
+
+def test_a_family_keeps_its_number(tmp_path):
+    state = {f'layers.{i}.multi_scan.weights': torch.arange(8.0) for i in range(4)}
+    torch.save(dict(state_dict=state), tmp_path / 'vim.pth')
+    base = configs.find('demo/mask_rcnn_vim_nuclei')
+    found = searching.read(str(tmp_path / 'vim.pth'), base, Options())
+    assert {len(layer.chosen) for layer in found.layers} == {2}
+
+
+def test_what_was_said_of_the_model_is_in_the_searched_config(tmp_path):
+    base = configs.find('demo/mask_rcnn_localvmamba_nuclei')
+    given = {'model.backbone.depths': [1, 1, 1, 1], 'model.roi_head.bbox_head.num_classes': 3}
+    (tmp_path / 'searched.py').write_text(searching.searched_config(base, given))
+    model = Config.fromfile(tmp_path / 'searched.py').model
+    assert model.backbone.depths == [1, 1, 1, 1]
+    assert model.backbone.directions == f'{tmp_path}/directions.json'
+    assert model.roi_head.bbox_head.num_classes == 3

@@ -71,9 +71,6 @@ class DirectionSearchHook(Hook):
         self._last: list[list[str]] = []
         self._unchanged = 0
 
-    def before_run(self, runner) -> None:
-        runner.register_hook(_SameCandidates(), 'HIGHEST')
-
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         about = dict(self._about(runner), k=self.k, forced=list(self.forced), temperature=self._temperature(runner))
         checkpoint[STATE] = dict(
@@ -142,8 +139,15 @@ class DirectionSearchHook(Hook):
             runner.logger.info(f'the choice has not changed for {self._unchanged} reports: the search ends here')
 
 
-class _SameCandidates(Hook):
-    """Before anything else of a checkpoint is looked at: a search goes on with the candidates that it had."""
+@HOOKS.register_module()
+class SameCandidatesHook(Hook):
+    """Before anything else of a checkpoint is looked at: a search goes on with the candidates that it had.
+
+    Raises (when a checkpoint is resumed):
+        UsageError: they are others.
+    """
+
+    priority = 'HIGHEST'
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         had = (checkpoint.get(STATE) or {}).get('candidates')

@@ -9,7 +9,8 @@ from mmengine.config import Config
 
 from mmvssm.commands import main
 from mmvssm.demo import shapes
-from mmvssm.openmmlab import data
+from mmvssm.openmmlab import data, preflight
+from tests.openmmlab import data_sets
 from tests.openmmlab.test_data import CONFIGS, built
 
 
@@ -102,3 +103,19 @@ def test_the_command_splits_tells_and_ends(command, demo, tmp_path, capsys):
 def test_a_fraction_needs_a_folder(command, tmp_path):
     with pytest.raises(SystemExit, match='--val-fraction splits the data set of --data DIR'):
         main([command, 'demo/mask_rcnn_localvmamba_demo', '--val-fraction', '0.2', '--work-dir', str(tmp_path)])
+
+
+def test_coco_s_own_classes_take_the_place_of_the_config_s(tmp_path):
+    from mmdet.datasets import CocoDataset
+
+    names = CocoDataset.METAINFO['classes']
+    for split in ('train', 'val'):
+        path = tmp_path / f'annotations/instances_{split}.json'
+        data_sets.write_json(path, data_sets.instances(['a.png'], names))
+        data_sets.picture(tmp_path / f'{split}/a.png')
+    cfg = Config.fromfile(CONFIGS / 'demo/mask_rcnn_localvmamba_nuclei.py')
+    cfg.work_dir = str(tmp_path / 'run')
+    data.point_to(cfg, str(tmp_path))
+    preflight.check(cfg, training=True)
+    assert cfg.model.roi_head.bbox_head.num_classes == 80
+    assert built(cfg, 'train').metainfo['classes'] == names
