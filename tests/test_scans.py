@@ -61,7 +61,9 @@ def test_straight_orders_are_told_by_two_bits(size):
         assert torch.equal(index, along.flip(0) if code & 2 else along)
 
 
-@pytest.mark.parametrize('names', [('h', 'w2'), ('atrous0',), (spiral, 'h'), ('h',) * 16], ids=str)
+@pytest.mark.parametrize(
+    'names', [('h', 'w2'), ('atrous0',), (spiral, 'h'), ('h',) * 16], ids=['windows', 'atrous', 'a function', 'sixteen']
+)
 def test_other_orders_are_not_straight(names):
     assert orders(names, 4, 6).straight == ()
 

@@ -1,6 +1,8 @@
 """What a search for scan directions found: shares of the candidates in every layer, and the paths that are kept."""
 
+import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,11 +27,12 @@ def draw_choices(found: Directions, title: str = '') -> Figure:
         for name, share in zip(layer.candidates, layer.probabilities):
             shares[names.index(name), column] = share
     size = 2.2 + 0.32 * len(found.layers), 1.2 + 0.32 * len(names)
-    figure = Figure(figsize=(max(size[0], 4.5), size[1]), layout='constrained', dpi=DPI)
+    figure = Figure(figsize=(max(size[0], 3.2), size[1]), layout='constrained', dpi=DPI)
     axis = figure.add_subplot()
     low, high = float(np.nanmin(shares)), float(np.nanmax(shares))
     margin = max(high - low, 1e-3) / 8  # white is for what is no candidate
-    shown = axis.imshow(shares, cmap=MAP, vmin=low - margin, vmax=high + margin, aspect='equal')
+    shown = axis.imshow(shares, cmap=MAP, vmin=max(low - margin, 0), vmax=high + margin, aspect='equal')
+    axis.set_anchor('W')
     for column, layer in enumerate(found.layers):
         rows = [names.index(name) for name in layer.chosen]
         axis.plot([column] * len(rows), rows, 'o', color='#e4572e', markersize=5)
@@ -40,7 +43,7 @@ def draw_choices(found: Directions, title: str = '') -> Figure:
     axis.set_xticks(range(len(found.layers)), [str(i) for i in range(len(found.layers))], fontsize=7)
     axis.set_yticks(range(len(names)), _labels(names), fontsize=8)
     axis.set_xlabel('layer', fontsize=8)
-    figure.suptitle(title or _title(found), fontsize=9)
+    figure.suptitle(textwrap.fill(title or _title(found), int(12 * figure.get_figwidth())), fontsize=9)
     colour_bar(figure, shown, [axis], 'share (dot: kept)')
     return figure
 
@@ -71,7 +74,7 @@ def figure_of_lists(lists: Sequence[Sequence[Order]], candidates: Sequence[str],
 
 def _title(found: Directions) -> str:
     about = found.about
-    parts = [about.get('model'), about.get('data') and f'on {about["data"]}']
+    parts = [about.get('model'), about.get('data') and f'on {Path(about["data"]).name}']
     if about.get('iteration'):
         parts.append(f'after {about["iteration"]} iterations')
     return ' '.join(part for part in parts if part)
