@@ -14,7 +14,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from mmvssm.openmmlab import resuming
 from mmvssm.openmmlab.hooks.atomic_checkpoint import AtomicCheckpointHook
 from mmvssm.openmmlab.hooks.exact_resume import ExactResumeHook
-from mmvssm.openmmlab.hooks.stop_signal import StopSignalHook, outlast_a_signal
+from mmvssm.openmmlab.hooks.stop_signal import StopSignalHook, leave_the_group
 from mmvssm.openmmlab.hooks.validation_state import ValidationStateHook
 from mmvssm.openmmlab.work_folder import locked
 
@@ -25,15 +25,15 @@ def install() -> None:
     resuming.install()
     for cls in (Runner, FlexibleRunner):
         cls.train = _left_alone(cls.train)
-        cls.build_dataloader = staticmethod(_with_lasting_workers(cls.build_dataloader))
+        cls.build_dataloader = staticmethod(_with_workers_apart(cls.build_dataloader))
 
 
-def _with_lasting_workers(build: Callable) -> Callable:
+def _with_workers_apart(build: Callable) -> Callable:
     @functools.wraps(build)
     def wrapped(*args, **kwargs):
         loader = build(*args, **kwargs)
         if getattr(loader, 'num_workers', 0):
-            loader.worker_init_fn = functools.partial(outlast_a_signal, loader.worker_init_fn)
+            loader.worker_init_fn = functools.partial(leave_the_group, loader.worker_init_fn)
         return loader
 
     return wrapped

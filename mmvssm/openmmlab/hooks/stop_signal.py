@@ -114,14 +114,16 @@ class StopSignalHook(Hook):
         sys.exit(128 + number)
 
 
-def outlast_a_signal(init: Callable[[int], None] | None, worker_id: int) -> None:
-    """A DataLoader's `worker_init_fn`: a worker outlives the SIGTERM that the whole group gets, as by `timeout`.
+def leave_the_group(init: Callable[[int], None] | None, worker_id: int) -> None:
+    """A DataLoader's `worker_init_fn`: a worker is no longer of the run's process group.
 
-    The run stops at the end of its iteration, and wants batches until then. A second one ends the worker.
+    What signals the whole group, as `timeout` does, leaves it to the run to stop at the end of its iteration, for
+    which it wants batches. A worker whose run is gone ends by itself.
     """
     if init is not None:
         init(worker_id)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
+    if hasattr(os, 'setpgid'):
+        os.setpgid(0, 0)
 
 
 def _group() -> Any:
