@@ -56,6 +56,8 @@ def load_config(
     loggers.forget(cfg)
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'./work_dirs/{path.stem}'
+    if Path(cfg.work_dir).is_file():
+        raise UsageError(f'--work-dir {cfg.work_dir} is a file, where a folder is wanted')
     if data_set is not None:
         if val_fraction is not None:
             data_set = data.split(data_set, val_fraction, Path(cfg.work_dir))

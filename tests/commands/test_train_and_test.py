@@ -216,6 +216,12 @@ def test_bad_setting(field, demo, tmp_path):
     assert len(message.splitlines()) <= 2
 
 
+def test_a_work_folder_that_is_a_file_is_told_before_data_are_read(tmp_path):
+    (tmp_path / 'file').write_text('')
+    said = failure('train', CONFIGS / 'demo/upernet_localvmamba_demo.py', '--work-dir', tmp_path / 'file')
+    assert said == f'error: --work-dir {tmp_path}/file is a file, where a folder is wanted'
+
+
 def test_missing_config():
     assert failure('train', 'nowhere.py').startswith('error: there is no config nowhere.py\n')
 
