@@ -50,6 +50,7 @@ DEV = [
     'segmentation-models-pytorch>=0.5',
     'tensorboard>=2.18',  # --log tensorboard
     'lvis>=0.5.3',
+    'psutil>=6',  # of mmdet's and mmseg's benchmarks
     'transformers>=4.48',  # docs/recipes
     *TILE,
     *APP,

@@ -43,7 +43,7 @@ def draw_choices(found: Directions, title: str = '') -> Figure:
     axis.set_xticks(range(len(found.layers)), [str(i) for i in range(len(found.layers))], fontsize=7)
     axis.set_yticks(range(len(names)), _labels(names), fontsize=8)
     axis.set_xlabel('layer', fontsize=8)
-    figure.suptitle(textwrap.fill(title or _title(found), int(12 * figure.get_figwidth())), fontsize=9)
+    figure.suptitle(textwrap.fill(title or _title(found), int(14 * figure.get_figwidth())), fontsize=9)
     colour_bar(figure, shown, [axis], 'share (dot: kept)')
     return figure
 

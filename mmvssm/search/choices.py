@@ -129,7 +129,11 @@ def found(
         layers: what they could choose from.
         k: how many orders each keeps.
         forced: orders that each keeps.
-        model, data, iteration, base, checkpoint: to be written down, beside the versions, where they are known.
+        model: its variant; like all that follows, written down beside the versions where it is known.
+        data: what was trained on.
+        iteration: after which.
+        base: the config that was searched.
+        checkpoint: the file that was read.
     """
     from mmvssm import __version__
 

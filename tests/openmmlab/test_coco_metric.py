@@ -69,10 +69,6 @@ def found(truth):
 
 
 class TestWithThePackage:
-    @pytest.fixture(autouse=True)
-    def installed(self):
-        pytest.importorskip('faster_coco_eval', reason='needs pip install "mmvssm[faster]"')
-
     @pytest.mark.parametrize('most', [[100, 300, 1000], [1, 10, 100], [5, 50, 100]], ids=str)
     @pytest.mark.parametrize('classes', [1, 0], ids=['of classes', 'of all'])
     @pytest.mark.parametrize('kind', ['bbox', 'segm'])

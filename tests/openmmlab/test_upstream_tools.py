@@ -157,7 +157,6 @@ def test_coco_error_analysis(inside, folder, boxes):
 
 @pytest.mark.parametrize('task', ['dataset', 'dataloader'])
 def test_benchmark(task, inside):
-    pytest.importorskip('psutil')
     given = ('--task', task, '--dataset-type', 'val', '--work-dir', '.', '--repeat-num', '1', '--max-iter')
     with pytest.raises(UsageError, match='from the sixth iteration on'):
         inside('mmdet/benchmark', 'config.py', *given, '2')

@@ -28,7 +28,7 @@ def test_a_heat_map_shows_shares_and_what_is_kept():
     assert image.get_array().tolist() == [[0.2, 0.6], [0.5, 0.1], [0.3, 0.3]]
     assert dots(figure) == [[1, 2], [0, 2]]
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ['h', 'v', 'w2']
-    assert figure.axes[0].get_title() == 'LocalVMamba on nuclei after 7 iterations'
+    assert figure.get_suptitle() == 'LocalVMamba on nuclei after 7 iterations'
 
 
 def test_the_published_lists_are_drawn_as_published():
