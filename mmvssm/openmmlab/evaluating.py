@@ -20,6 +20,7 @@ from mmvssm.targets import Target
 from mmvssm.weights.published import PUBLISHED, RESULTS, Result
 
 FILE = 'evaluation.json'
+HEADER = ('published', 'measured', 'difference')
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,19 @@ def evaluate(
     start = time.perf_counter()
     metrics = {name: float(value) for name, value in runner.test().items() if isinstance(value, Real)}
     record, own = published_of(target)
-    names = {} if benchmark is None else benchmark.metrics
-    scale, images = (1.0, 0) if benchmark is None else (benchmark.scale, benchmark.images)
     evaluation = Evaluation(
         name=target.name,
         checkpoint=str(target.checkpoint),
         own=own,
         published={} if record is None else _published_figures(record, tta),
-        measured={figure: round(scale * metrics[name], 2) for figure, name in names.items() if name in metrics},
+        measured={
+            figure: round(benchmark.scale * metrics[name], 2)
+            for figure, name in benchmark.metrics.items()
+            if name in metrics
+        },
         metrics=metrics,
         images=len(runner.test_loop.dataloader.dataset),
-        benchmark=images,
+        benchmark=benchmark.images,
         tta=tta,
         seconds=round(time.perf_counter() - start, 1),
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu',
@@ -146,9 +149,6 @@ def in_words(one: Evaluation) -> str:
     lines = [f'{one.name}{", with test-time augmentation" if one.tta else ""}', _line('', *HEADER)]
     lines += [_line(name, f'{published:.1f}', *_measured(published, found)) for name, published, found in rows]
     return '\n'.join([*lines, *_notes(one)])
-
-
-HEADER = ('published', 'measured', 'difference')
 
 
 def markdown(evaluations: list[Evaluation]) -> str:

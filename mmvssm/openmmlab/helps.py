@@ -13,9 +13,8 @@ from mmvssm.errors import UsageError
 from mmvssm.openmmlab.preflight.places import matching
 
 AUTO = 'auto'
-GAMMA = (
-    10  # the average begins as one over the last tenth of the run, until its momentum has come down to the one wanted
-)
+# the average begins as one over the last tenth of the run, until its momentum has come down to the one wanted
+GAMMA = 10
 NO_PROGRESS = 1e-6  # mmengine takes a score that stays for progress, and by default no step below 0.1 for any
 # evaluator -> the score by which its models are told apart
 SCORES = {

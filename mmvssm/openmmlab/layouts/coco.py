@@ -9,7 +9,7 @@ from mmvssm.data import read
 from mmvssm.pictures import palette
 
 from . import panoptic
-from .layout import SPLIT_NAMES, DataError, Layout, datasets, set_num_classes
+from .layout import SPLIT_NAMES, DataError, Layout, datasets, evaluators, set_num_classes
 
 
 def _find(root: Path) -> Path | None:
@@ -55,8 +55,7 @@ def _point_to(cfg: Config, root: Path) -> None:
                 dataset.pop('metainfo', None)  # CocoDataset's own
             else:
                 dataset.metainfo = metainfo
-        evaluators = cfg.get(f'{split}_evaluator') or []
-        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        for evaluator in evaluators(cfg, split):
             if 'ann_file' in evaluator:
                 evaluator.ann_file = str(files[part])
     set_num_classes(cfg.model, len(names['train']))

@@ -48,6 +48,12 @@ def datasets(cfg: Config, split: str) -> Iterator[ConfigDict]:
             waiting += inner
 
 
+def evaluators(cfg: Config, split: str) -> list[ConfigDict]:
+    """Those of a split, of which a config may name one or a list."""
+    found = cfg.get(f'{split}_evaluator') or []
+    return found if isinstance(found, list) else [found]
+
+
 def set_num_classes(model: Any, number: int, stuff: int = 0) -> None:
     """Write a number of classes wherever a model config counts them; objects are things, and beside them is `stuff`.
 

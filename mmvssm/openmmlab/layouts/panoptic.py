@@ -6,12 +6,12 @@ A panoptic config on a folder without them learns its objects alone: things, and
 import json
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
 from mmvssm.openmmlab import console
 from mmvssm.pictures import palette
 
-from .layout import SPLIT_NAMES, DataError, datasets, set_num_classes
+from .layout import SPLIT_NAMES, DataError, datasets, evaluators, set_num_classes
 
 DATASET, METRIC, LOAD = 'CocoPanopticDataset', 'CocoPanopticMetric', 'LoadPanopticAnnotations'
 
@@ -50,7 +50,7 @@ def point_to(cfg: Config, root: Path, objects: tuple[str, ...]) -> None:
             dataset.ann_file = str(path.relative_to(root))
             dataset.data_prefix.seg = f'{path.relative_to(root).with_suffix("")}/'
             dataset.metainfo = metainfo
-        for evaluator in _evaluators(cfg, split):
+        for evaluator in evaluators(cfg, split):
             if evaluator.type == METRIC:
                 evaluator.update(ann_file=str(path), seg_prefix=f'{path.with_suffix("")}/')
     set_num_classes(cfg.model, len(things), len(stuff))
@@ -80,11 +80,6 @@ def _names(content: dict, isthing: int) -> tuple[str, ...]:
     return tuple(one['name'] for one in content['categories'] if one['isthing'] == isthing)
 
 
-def _evaluators(cfg: Config, split: str) -> list[ConfigDict]:
-    found = cfg.get(f'{split}_evaluator') or []
-    return found if isinstance(found, list) else [found]
-
-
 def _leave_stuff(cfg: Config) -> None:
     for split in ('train', 'val', 'test'):
         for dataset in datasets(cfg, split):
@@ -92,7 +87,7 @@ def _leave_stuff(cfg: Config) -> None:
             for step in dataset.pipeline:
                 if step.type == LOAD:
                     step.update(type='LoadAnnotations', with_seg=False, with_bbox=True, with_mask=True)
-        kept = [one for one in _evaluators(cfg, split) if one.type != METRIC]
+        kept = [one for one in evaluators(cfg, split) if one.type != METRIC]
         if f'{split}_evaluator' in cfg:
             cfg[f'{split}_evaluator'] = kept[0] if len(kept) == 1 else kept
     preprocessor = cfg.model.data_preprocessor

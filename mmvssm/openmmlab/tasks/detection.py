@@ -5,6 +5,7 @@ from mmengine.config import Config
 from mmvssm.errors import UsageError
 from mmvssm.openmmlab import tiles
 from mmvssm.openmmlab.layouts.coco import COCO
+from mmvssm.openmmlab.layouts.layout import evaluators
 from mmvssm.openmmlab.tta import pipelines
 from mmvssm.pictures import Instances
 
@@ -19,8 +20,7 @@ def _keep_predictions(cfg: Config, out: str) -> None:
     """mmdet dumps a pickle."""
     if not out.endswith(('.pkl', '.pickle')):
         raise UsageError(f'--out {out}: a detector dumps into one file, whose name must end with .pkl or .pickle')
-    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    cfg.test_evaluator = [*evaluators, dict(type='DumpDetResults', out_file_path=out)]
+    cfg.test_evaluator = [*evaluators(cfg, 'test'), dict(type='DumpDetResults', out_file_path=out)]
 
 
 def _augment_tests(cfg: Config) -> None:

@@ -39,7 +39,7 @@ class Task:
         truth: the same of the labels of a training sample.
         tile: (config, test pipeline, side, overlap) -> the pipeline for tiles; may change the config.
         predict_tiles: see `tiles.predict`; None where the model itself works by tiles then.
-        benchmark: of the published figures; None where there is none for whole models.
+        benchmark: of the published figures; without metrics where there are none of whole models.
         embedded: there are embedded images for it, `--data demo`.
     """
 
@@ -53,5 +53,5 @@ class Task:
     truth: Callable[[Any], dict[str, Any]]
     tile: Callable[[Config, list, int, float], list]
     predict_tiles: Callable[..., Any] | None = None
-    benchmark: Benchmark | None = None
+    benchmark: Benchmark = Benchmark(0, {})
     embedded: bool = True
