@@ -7,20 +7,16 @@ on where it was stopped. The config is one of a LocalVMamba with five layers, as
 """
 
 import argparse
-import json
 import random
-import subprocess
-import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
+from benchmarks.trainings import run, scores
 from mmvssm import directions, scans
 from mmvssm.backbones.localvmamba import TINY_DIRECTIONS
 
 LAYERS = (0, 2, 4, 8, 13)  # of LocalVMamba-T, for the five of the demo's models: one of stages 1, 2, 4, two of 3
-METRICS = ('coco/bbox_mAP', 'coco/segm_mAP', 'mIoU', 'mAcc')
 
 
 def lists_of(seed: int, randoms: int) -> dict[str, list[list[str]]]:
@@ -35,36 +31,17 @@ def lists_of(seed: int, randoms: int) -> dict[str, list[list[str]]]:
     return lists
 
 
-def run(command: str, folder: Path, args: argparse.Namespace, *more: str) -> float:
-    """Run a command of mmvssm unless its folder says that it has been; returns seconds."""
-    done = folder / 'seconds'
-    if not done.exists():
-        start = time.perf_counter()
-        line = [sys.executable, '-m', 'mmvssm.commands', command, args.config, '--data', args.data]
-        line += ['--work-dir', str(folder), *more, *args.cfg_options]
-        subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
-        done.write_text(str(time.perf_counter() - start))
-    return float(done.read_text())
-
-
-def scores(folder: Path) -> dict[str, float]:
-    """The last validation: box and mask AP (0 to 1), or mean IoU and accuracy (per cent)."""
-    lines = [json.loads(line) for path in folder.glob('*/vis_data/scalars.json') for line in path.open()]
-    last = [line for line in lines if METRICS[0] in line or METRICS[2] in line][-1]
-    return {name: last[name] for name in METRICS if name in last}
-
-
 def compare(seed: int, args: argparse.Namespace, rows: dict[str, list[dict[str, float]]]) -> None:
     """One seed: a search, and a training for every list."""
     search = args.folder / f'search_{seed}'
-    given = ['--cfg-options', f'randomness.seed={seed}']
-    cost = run('search', search, args, '--logit-lr', '10', '--no-logit-decay', *given)
+    given = ['--data', args.data, '--cfg-options', f'randomness.seed={seed}', *args.cfg_options]
+    cost = run('search', args.config, search, '--logit-lr', '10', '--no-logit-decay', *given)
     lists = {'searched': directions.read(search / 'directions.json').lists, **lists_of(seed, args.randoms)}
     for name, own in lists.items():
         folder = args.folder / f'{name.replace(" ", "_")}_{seed}'
         folder.mkdir(parents=True, exist_ok=True)
         directions.write(folder / 'directions.json', directions.from_lists(own, scans.LOCAL_SCAN))
-        seconds = run('train', folder, args, *given, f'model.backbone.directions={folder / "directions.json"}')
+        seconds = run('train', args.config, folder, *given, f'model.backbone.directions={folder / "directions.json"}')
         row = scores(folder)
         rows['random' if name.startswith('random') else name].append(row)
         extra = f' + {cost:.0f} s of search' if name == 'searched' else ''

@@ -19,7 +19,7 @@ class Report:
     """A data set.
 
     Attributes:
-        root, layout: where it is, and how it lies there ('COCO' or 'label images').
+        root, layout: where it is, and how it lies there ('COCO', 'label images', or 'none' of images without labels).
         images: number of images of each split.
         classes: name -> objects (COCO) or images in which it occurs (label images).
         sizes: (width, height) -> images.

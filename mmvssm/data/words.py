@@ -32,6 +32,8 @@ def in_short(report: Report) -> str:
     if report.sizes:
         (width, height), _ = report.sizes.most_common(1)[0]
         size = f' ({width} x {height}{" and others" if len(report.sizes) > 1 else ""})'
+    if report.layout == 'none':
+        return f'{images} images{size}'
     number, some = len(report.classes), report.classes.most_common(3)
     names = ', '.join(f'{name} {count}' for name, count in some) + (', ...' if number > 3 else '')
     what = f'{sum(report.classes.values())} objects of ' if report.layout == 'COCO' else ''

@@ -11,6 +11,7 @@ from mmvssm.openmmlab import (  # noqa: E402
     classification,
     coco_metric,
     config_files,
+    distillation,
     hooks,
     loading,
     loggers,
@@ -20,6 +21,7 @@ from mmvssm.openmmlab import (  # noqa: E402
     sampling,
     tta,
     unattended,
+    unlabelled,
 )
 
 hooks.strict_load.install()
@@ -32,6 +34,7 @@ __all__ = [
     'coco_metric',
     'compat',
     'config_files',
+    'distillation',
     'hooks',
     'loading',
     'loggers',
@@ -41,4 +44,5 @@ __all__ = [
     'sampling',
     'tta',
     'unattended',
+    'unlabelled',
 ]

@@ -12,7 +12,7 @@ from mmvssm.errors import UsageError
 from mmvssm.openmmlab import runs
 from mmvssm.openmmlab.runs import Run, Score
 
-HEADLINES = ('bbox_mAP', 'segm_mAP', 'PQ', 'mIoU', 'top1')  # scores by which models are told apart
+HEADLINES = ('bbox_mAP', 'segm_mAP', 'PQ', 'mIoU', 'top1', 'cosine')  # scores by which models are told apart
 GAP = '-'
 Runs = Mapping[str, Run]
 

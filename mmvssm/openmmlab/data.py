@@ -41,8 +41,9 @@ def point_to(cfg: Config, folder: str) -> None:
     wanted = '; '.join(layout.wanted for layout in layouts)
     raise DataError(
         f'no data set in {root.absolute()}: it holds {_content(root)}\n'
-        f'wanted: {wanted}\n'
-        '`mmvssm data convert` makes these out of YOLO, VOC, LabelMe or masks; docs/your_data.md shows each'
+        f'wanted: {wanted}'
+        + '\n`mmvssm data convert` makes these out of YOLO, VOC, LabelMe or masks; docs/your_data.md shows each'
+        * (task_of(cfg).labels != 'none')
     )
 
 
@@ -75,7 +76,7 @@ def check(cfg: Config, split: str, unreadable: str = 'stop') -> Report:
     Raises:
         DataError: where it was looked for, how to get the data set and how to do without; or what is broken.
     """
-    task, report = task_of(cfg), Report(Path(), 'COCO' if task_of(cfg).scope == 'mmdet' else 'label images')
+    task, report = task_of(cfg), Report(Path(), task_of(cfg).labels)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     for dataset in datasets(cfg, split):
         for path in _files(dataset):

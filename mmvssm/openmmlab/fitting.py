@@ -14,7 +14,7 @@ SIDE = 256  # of the embedded images
 ITERATIONS = 200
 IMAGES = 48
 QUERIES = 100
-SHORT_SIDE = {'mmdet': 800, 'mmseg': 512}  # of images in full-size recipes
+SHORT_SIDE = {'mmdet': 800, 'mmseg': 512, 'mmengine': SIDE}  # of images in full-size recipes; crops are small
 SIZES = ('scale', 'scales', 'crop_size', 'size', 'img_scale', 'stride')
 STEP = 32
 

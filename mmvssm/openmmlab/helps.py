@@ -22,6 +22,7 @@ SCORES = {
     'LVISMetric': 'lvis/bbox_AP',
     'VOCMetric': 'pascal_voc/mAP',
     'TopAccuracy': 'accuracy/top1',
+    'MeanCosine': 'distillation/cosine',
 }
 
 
@@ -88,7 +89,7 @@ def _add_hook(cfg: Config, flag: str, hook: dict[str, Any]) -> None:
 
 
 def main_score(cfg: Config) -> str:
-    """The score of a config's evaluation that tells better models from worse: box AP, mIoU, top-1 accuracy.
+    """The score of a config's evaluation that tells better models from worse: box AP, mIoU, ... by its evaluator.
 
     Raises:
         UsageError: the evaluation has none that is known here.

@@ -1,6 +1,7 @@
 """The look at data sets before training, by what reads them.
 
-`coco` is for CocoDataset, `labels` for BaseSegDataset, `folders` for `mmvssm.ImageFolder`.
+`coco` is for CocoDataset, `labels` for BaseSegDataset, `folders` for `mmvssm.ImageFolder`, `unlabelled` for
+`mmvssm.UnlabelledImages`.
 
 What another class reads is looked at no further than that it exists. What can be put right in one way only is put right
 in a copy of the annotation file (`mended`) and said; the rest stops the run, with file, number and key.
@@ -14,7 +15,7 @@ from mmengine.registry import DATASETS
 from mmvssm.data.check import Report
 from mmvssm.openmmlab.preflight.keywords import resolve
 
-from . import coco, folders, labels
+from . import coco, folders, labels, unlabelled
 
 Look = Callable[[Config, ConfigDict, str, str, Report], list[str]]
 
@@ -31,7 +32,8 @@ def look_for(dataset: ConfigDict) -> Look | None:
         return coco.look if cls.load_data_list.__qualname__.startswith('CocoDataset.') and _is_plain(cls) else None
     if 'BaseSegDataset' in names and 'seg_map_path' in (dataset.get('data_prefix') or {}):
         return labels.look
-    return folders.look if 'ImageFolder' in names and 'root' in dataset else None
+    of_folders = {'ImageFolder': folders.look, 'UnlabelledImages': unlabelled.look}
+    return next((look for name, look in of_folders.items() if name in names and 'root' in dataset), None)
 
 
 def _is_plain(cls: type) -> bool:

@@ -60,5 +60,6 @@ DETECTION = Task(
     truth=_truth,
     tile=lambda cfg, pipeline, side, overlap: pipeline,
     predict_tiles=tiles.predict,
+    labels='COCO',
     benchmark=Benchmark(5000, METRICS, scale=100.0),
 )

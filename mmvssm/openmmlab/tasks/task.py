@@ -41,6 +41,7 @@ class Task:
         predict_tiles: see `tiles.predict`; None where the model itself works by tiles then.
         benchmark: of the published figures; without metrics where there are none of whole models.
         embedded: there are embedded images for it, `--data demo`.
+        labels: what its data sets have, as `mmvssm.data.Report.layout` calls it.
     """
 
     scope: str
@@ -55,3 +56,4 @@ class Task:
     predict_tiles: Callable[..., Any] | None = None
     benchmark: Benchmark = Benchmark(0, {})
     embedded: bool = True
+    labels: str = 'label images'
