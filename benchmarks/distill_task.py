@@ -1,6 +1,7 @@
 """Does distillation pay? A detector in equal time, from scratch and after some of it was given to distillation.
 
 python -m benchmarks.distill_task FOLDER --teacher CHECKPOINT [--iterations 240] [--shares 0.25 0.5] [--seeds 2]
+    [--labelled 48]
 
 Time is the processor's, and counted in iterations of the detector's training: how many of distillation one is worth is
 measured first, in short and long runs of the two by turns. A row a training, then means. FOLDER keeps what is done, so
@@ -15,13 +16,15 @@ from statistics import mean
 from benchmarks.trainings import run, scores
 
 DETECTOR, DISTILLATION = 'demo/mask_rcnn_vmamba_nuclei', 'demo/distill_vmamba_nuclei'
-IMAGES = 48 / 8  # iterations of the detector for each time that its images are repeated
+IMAGES, BATCH = 48, 8  # of the detector
 TURNS, SHORT, LONG = 2, 24, 72
 
 
-def detect(folder: Path, iterations: int, seed: int, *more: str) -> float:
-    """Train the detector; returns seconds."""
-    options = [f'train_dataloader.dataset.times={round(iterations / IMAGES)}', 'param_scheduler.1.end=1']
+def detect(folder: Path, iterations: int, seed: int, labelled: int, *more: str) -> float:
+    """Train the detector on the first `labelled` images; returns seconds."""
+    times = round(iterations * BATCH / labelled)
+    options = [f'train_dataloader.dataset.times={times}', f'train_dataloader.dataset.dataset.indices={labelled}']
+    options += ['param_scheduler.1.end=1']
     options += ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'default_hooks.checkpoint.interval=1']
     given = ['--data', 'demo', '--cfg-options', f'randomness.seed={seed}', *options, *more]
     return run('train', DETECTOR, folder, *given)
@@ -41,7 +44,7 @@ def worth(folder: Path, teacher: Path) -> float:
     for turn in range(TURNS):
         took = {}
         for length in (SHORT, LONG):
-            took['detect', length] = detect(folder / f'detect_{length}_{turn}', length, turn)
+            took['detect', length] = detect(folder / f'detect_{length}_{turn}', length, turn, IMAGES)
             took['distill', length] = distill(folder / f'distill_{length}_{turn}', length, turn, teacher)
         more = [took[name, LONG] - took[name, SHORT] for name in ('detect', 'distill')]
         ratios.append(more[0] / more[1])
@@ -56,6 +59,7 @@ def main() -> None:
     parser.add_argument('--iterations', type=int, default=240, help="of the detector, all a row's time")
     parser.add_argument('--shares', type=float, nargs='+', default=[0.25, 0.5], help='of the time, for distillation')
     parser.add_argument('--seeds', type=int, default=2)
+    parser.add_argument('--labelled', type=int, default=IMAGES, help='images that the detector is trained on')
     args = parser.parse_args()
     ratio = worth(args.folder / 'worth', args.teacher)
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
@@ -68,7 +72,7 @@ def main() -> None:
                 more = [f'model.backbone.init_cfg.checkpoint={out}/iter_{number}.pth']
                 more.append('model.backbone.init_cfg.type=Pretrained')
             folder = args.folder / f'detect_{share}_{seed}'
-            seconds += detect(folder, round((1 - share) * args.iterations), seed, *more)
+            seconds += detect(folder, round((1 - share) * args.iterations), seed, args.labelled, *more)
             rows[name].append(scores(folder))
             figures = '  '.join(f'{metric} {value:.3f}' for metric, value in rows[name][-1].items())
             print(f'seed {seed}  {name:14} {figures}  {seconds:.0f} CPU s', flush=True)

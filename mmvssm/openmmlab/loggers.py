@@ -248,7 +248,7 @@ class MLflowBackend(_FromTheFirstValue, MLflowVisBackend):
         fresh = [(key, str(value)[:LONGEST]) for key, value in _plain_settings(config).items() if key not in logged]
         for i in range(0, len(fresh), AT_ONCE):
             mlflow.log_params(dict(fresh[i : i + AT_ONCE]))
-        mlflow.log_text(config.pretty_text, 'config.py')
+        mlflow.log_text(_text(config), 'config.py')
 
     def add_scalars(self, scalar_dict: dict, step: int = 0, file_path: str | None = None, **kwargs: Any) -> None:
         self._begun()
@@ -260,6 +260,13 @@ class MLflowBackend(_FromTheFirstValue, MLflowVisBackend):
     def close(self) -> None:
         if hasattr(self, '_mlflow'):
             self._mlflow.end_run()
+
+
+def _text(config: Config) -> str:
+    try:
+        return config.pretty_text
+    except SyntaxError:  # mmengine before 0.10.8, of values that have no literal
+        return str(config)
 
 
 def _plain_settings(config: Config) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+
 from mmvssm import configs
 from mmvssm.errors import UsageError
 
@@ -35,6 +37,10 @@ LIMITS: dict[str, tuple[tuple[type[Exception], ...], str]] = {
     'mmdet/analysis_tools/analyze_logs': (
         (KeyError,),
         'the log has no such key (scores are coco/bbox_mAP) at --eval-interval; `mmvssm draw curves` finds them',
+    ),
+    'mmseg/analysis_tools/browse_dataset': (
+        (cv2.error,),
+        'mmsegmentation before 1.3 draws into an array that OpenCV refuses; `mmvssm draw samples` shows the same',
     ),
     'mmdet/analysis_tools/benchmark': ((ZeroDivisionError,), 'it measures from the sixth iteration on: --max-iter'),
 }

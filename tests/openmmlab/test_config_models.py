@@ -7,6 +7,7 @@ import copy
 import re
 from pathlib import Path
 
+import mmdet
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
+from mmengine.utils import digit_version
 
 import mmvssm.openmmlab  # noqa: F401
 from mmvssm.backbones import create_model
@@ -136,19 +138,25 @@ FEW = {
 }
 
 
-def narrow(node) -> None:
+def narrow(node, by: int = 8) -> None:
     """An eighth of the width of necks and heads, one layer of each kind, few queries and points."""
+    if (
+        isinstance(node, dict)
+        and node.get('type') == 'DINO'
+        and digit_version(mmdet.__version__) < digit_version('3.4')
+    ):
+        by = 1  # its reference points are encoded in 512 numbers, whatever its width
     for key, value in node.items() if isinstance(node, dict) else ():
         if key in WIDTHS and isinstance(value, int) and value >= 128:
-            node[key] = value // 8
+            node[key] = value // by
         elif key in FEW and isinstance(value, int):
             node[key] = min(value, FEW[key])
         elif key != 'backbone':
-            narrow(value)
+            narrow(value, by)
     if isinstance(node, dict) and node.get('type') in ('DeformableDETRHead', 'DINOHead'):
-        node['embed_dims'] = 32  # which is no part of the config
+        node['embed_dims'] = 256 // by  # which is no part of the config
     for item in node if isinstance(node, list | tuple) else ():
-        narrow(item)
+        narrow(item, by)
 
 
 def few_proposals(model) -> None:

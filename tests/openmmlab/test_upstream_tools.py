@@ -10,8 +10,10 @@ import sys
 import urllib.error
 import urllib.request
 
+import mmseg
 import pytest
 import torch
+from mmengine.utils import digit_version
 from PIL import Image
 
 from mmvssm.errors import UsageError
@@ -194,6 +196,10 @@ def test_what_is_of_coco_alone_says_so_without_a_network(inside, monkeypatch):
 
 
 def test_browse_dataset_of_a_segmentor(inside, segments):
+    if digit_version(mmseg.__version__) < digit_version('1.3'):
+        with pytest.raises(UsageError, match='mmvssm draw samples'):
+            inside('mmseg/browse_dataset', 'config.py', '--not-show', '--output-dir', 'samples', at=segments)
+        return
     inside('mmseg/browse_dataset', 'config.py', '--not-show', '--output-dir', 'samples', at=segments)
     assert len(list((segments / 'samples').iterdir())) == 2
 
