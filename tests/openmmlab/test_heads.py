@@ -56,7 +56,8 @@ def over(head: Head, family: str) -> Config:
     cfg = heads.small(head.config)
     widths = heads.put_backbone(cfg, family)
     if family in heads.PLAIN:
-        cfg.model.neck = ConfigDict(pyramid(head, *widths))
+        out_channels = cfg.model.encoder.layer_cfg.self_attn_cfg.embed_dims if 'encoder' in cfg.model else 32
+        cfg.model.neck = ConfigDict(pyramid(head, *widths, out_channels))
         widths = [cfg.model.neck.out_channels] * head.levels
     elif 'neck' in cfg.model:
         cfg.model.neck.in_channels = widths
@@ -65,9 +66,9 @@ def over(head: Head, family: str) -> Config:
     return cfg
 
 
-def pyramid(head: Head, width: int) -> dict:
-    scales = tuple(heads.STRIDE / stride for stride in head.strides)
-    return dict(type='mmvssm.SimplePyramid', in_channels=width, out_channels=32, scales=scales, num_outs=head.levels)
+def pyramid(head: Head, width: int, out_channels: int) -> dict:
+    scales, given = tuple(heads.STRIDE / stride for stride in head.strides), dict(num_outs=head.levels)
+    return dict(type='mmvssm.SimplePyramid', in_channels=width, out_channels=out_channels, scales=scales, **given)
 
 
 CELLS = [(head, family) for head in DETECTORS for family in heads.FAMILIES]
