@@ -185,22 +185,22 @@ def scan1(proto, steps, delta, du, y, B, C, row, A, h):
 
 
 @njit(nogil=True)
-def tame(proto, most, A, A_state):
-    """Whether `most`, the largest |delta| of a chunk, keeps four states' exponents below `TAME`."""
+def tame(proto, most, A, A_state, states):
+    """Whether `most`, the largest |delta| of a chunk, keeps the exponents of some states below `TAME`."""
     a = fill(proto)
-    for n in range(4):
+    for n in range(states):
         a = largest(load(proto, A + n * A_state), a)
     return within(load(proto, most) * a, proto + type(proto)(TAME))
 
 
 @njit(nogil=True)
-def decays4(proto, steps, delta, A, A_state, work):
-    """work[step, n] = 2^(delta A) of four `tame` states."""
+def write_decays(proto, steps, delta, A, A_state, states, work):
+    """work[step, n] = 2^(delta A) of `tame` states."""
     vector = LANES * size_of(proto)
-    for n in range(4):
+    for n in range(states):
         a = load(proto, A + n * A_state)
         for t in range(steps):
-            store(work + (4 * t + n) * vector, exp2_product(load(proto, delta + t * vector), a))
+            store(work + (states * t + n) * vector, exp2_product(load(proto, delta + t * vector), a))
 
 
 @njit(nogil=True)
@@ -208,7 +208,7 @@ def scan4(proto, steps, delta, du, y, B, C, row, A, A_state, h, state, work):
     """`scan1` for four tame states, `A_state` bytes apart in A, `state` in h; work: [step][4] vectors."""
     size = size_of(proto)
     vector = LANES * size
-    decays4(proto, steps, delta, A, A_state, work)
+    write_decays(proto, steps, delta, A, A_state, 4, work)
     h0, h1 = load(proto, h), load(proto, h + state)
     h2, h3 = load(proto, h + 2 * state), load(proto, h + 3 * state)
     for t in range(steps):
@@ -277,7 +277,7 @@ def scan_chunk(proto, steps, N, width, u, delta, du, y, B, C, D, A, A_state, h, 
         n = 0
         while n < N:
             b, c, a, state = B + n * size, C + n * size, A + n * A_state + v * vector, h + n * h_state + v * vector
-            if n + 4 <= N and tame(proto, most, a, A_state):
+            if n + 4 <= N and tame(proto, most, a, A_state, 4):
                 scan4(
                     proto, steps, delta + at, du + at, y + at, b, c, N * size, a, A_state, state, h_state, work
                 )  # fmt: skip
