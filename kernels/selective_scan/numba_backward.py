@@ -315,11 +315,13 @@ def backward(proto, inputs, rows, dy, carries, grads, positive, groups, first, l
                     finish_chunk(
                         proto, steps, width, u, delta, raw, dys, gB, Aq, address(D, k, 0) + shift, dD, dbias, positive
                     )
-                    scatter_rows(proto, dx_at, grads.x.strides[1], tokens, gB, vector, PITCH * vector, steps, count)
+                    scatter_rows(
+                        proto, dx_at, grads.x.strides[1], tokens, gB, vector, PITCH * vector, steps, count, True
+                    )
                     at = address(grads.B, part, k)
-                    scatter_rows(proto, at, grads.B.strides[1], tokens, dBs, N * size, vector, steps, N)
+                    scatter_rows(proto, at, grads.B.strides[1], tokens, dBs, N * size, vector, steps, N, True)
                     at = address(grads.C, part, k)
-                    scatter_rows(proto, at, grads.C.strides[1], tokens, dCs, N * size, vector, steps, N)
+                    scatter_rows(proto, at, grads.C.strides[1], tokens, dCs, N * size, vector, steps, N, True)
                     if rank:
                         for v in range(width):
                             at = row_of(rows, k, channel + v * LANES)
@@ -328,14 +330,16 @@ def backward(proto, inputs, rows, dy, carries, grads, positive, groups, first, l
                                 at, rows.strides[1], vector, steps, LANES, rank_vectors, v > 0,
                             )  # fmt: skip
                         at = address(grads.dt, part, k)
-                        scatter_rows(proto, at, grads.dt.strides[1], tokens, dlow, low_bytes, vector, steps, rank)
+                        scatter_rows(proto, at, grads.dt.strides[1], tokens, dlow, low_bytes, vector, steps, rank, True)
                         matmul(
                             proto, row_of(grads.weight, b, k) + shift, grads.weight.strides[2], vector, low, size,
                             low_bytes, Aq, vector, PITCH * vector, rank, steps, width, True,
                         )  # fmt: skip
                     else:
                         at = address(grads.dt, b, k) + shift
-                        scatter_rows(proto, at, grads.dt.strides[1], tokens, Aq, vector, PITCH * vector, steps, count)
+                        scatter_rows(
+                            proto, at, grads.dt.strides[1], tokens, Aq, vector, PITCH * vector, steps, count, True
+                        )
                     steps = following
                     tokens, coming = coming, tokens
                 copy_states(proto, row_of(grads.A, b, k) + shift, grads.A.strides[2], dA, state, N, width)

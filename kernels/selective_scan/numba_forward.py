@@ -76,23 +76,21 @@ def gather_rows(proto, target, step, pitch, source, stride, tokens, steps, count
 
 
 @njit(nogil=True)
-def scatter_rows(proto, target, stride, tokens, source, step, pitch, steps, count):
-    """Add what `gather_rows` laid out back to `count` elements of each token's row."""
+def scatter_rows(proto, target, stride, tokens, source, step, pitch, steps, count, add):
+    """Write what `gather_rows` laid out back to `count` elements of each token's row, or add it."""
     size = size_of(proto)
     full = count // LANES
     for t in range(steps):
-        at, row = target + tokens[t] * stride, source + t * step
         if tokens[t] >= 0:
+            row, at = target + tokens[t] * stride, source + t * step
             for v in range(full):
-                to = at + v * LANES * size
-                store(to, load(proto, to) + load(proto, row + v * pitch))
-    if count % LANES:
-        for t in range(steps):
-            if tokens[t] >= 0:
-                for i in range(count % LANES):
-                    at = target + tokens[t] * stride + (full * LANES + i) * size
-                    value = load_scalar(proto, source + t * step + full * pitch + i * size)
-                    store_scalar(at, load_scalar(proto, at) + value)
+                to = row + v * LANES * size
+                value = load(proto, at + v * pitch)
+                store(to, value + load(proto, to) if add else value)
+            for i in range(count % LANES):
+                to = row + (full * LANES + i) * size
+                value = load_scalar(proto, at + full * pitch + i * size)
+                store_scalar(to, value + load_scalar(proto, to) if add else value)
 
 
 @njit(nogil=True)
@@ -326,10 +324,11 @@ def gather_chunk(proto, inputs, b, k, shift, count, tokens, steps, u, delta, low
     gather_rows(proto, Cs, N * size, vector, address(C, b, k), C.strides[1], tokens, steps, N)
 
 
-def forward(proto, inputs, y, carries, positive, save, groups, first, last):
+def forward(proto, inputs, y, carries, positive, save, add, groups, first, last):
     """Tasks first .. last - 1, task = batch element * groups + group of channels.
 
-    y (b, L, K, d), zeroed; stride 0 in K where directions merge. carries (b, K, chunks, N, p), written if save.
+    y (b, L, K, d), stride 0 in K where directions merge. carries (b, K, chunks, N, p), written if save.
+    add: to y, which is zeroed, instead of writing it.
     positive: apply the softplus.
     """
     inputs = Inputs(*inputs)
@@ -385,6 +384,6 @@ def forward(proto, inputs, y, carries, positive, save, groups, first, last):
                         proto, steps, N, width, u, delta, du, out, Bs, Cs, address(D, k, 0) + shift,
                         address(A, k, 0) + shift, A.strides[1], h, state, work,
                     )  # fmt: skip
-                    scatter_rows(proto, y_at, y.strides[1], tokens, out, vector, PITCH * vector, steps, count)
+                    scatter_rows(proto, y_at, y.strides[1], tokens, out, vector, PITCH * vector, steps, count, add)
                     steps = following
                     tokens, coming = coming, tokens
