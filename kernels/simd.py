@@ -1,4 +1,7 @@
-"""A vector type for numba kernels: 16 lanes that LLVM maps to whatever registers the machine has.
+"""A vector type for numba kernels: 16 lanes where the processor has AVX-512, else 8.
+
+A vector is one register of float32 with AVX-512 and AVX2 and two of NEON, of which there are 32, 16 and 32: what the
+kernels hold at a time fits all of them. float64 takes twice as many, and LLVM maps any number to what there is.
 
 numba's own loops are vectorised only where LLVM can prove that no arrays overlap; here loads, stores and fused
 multiply-adds are written out. A kernel handles addresses (integers) and `proto`, a zero that carries the element
@@ -8,12 +11,19 @@ type, float32 or float64. `exp2`, `softplus` and `sigmoid` are polynomials, no l
 import operator
 
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
+from llvmlite import binding, ir
+from numba.core import cgutils, config, types
 from numba.core.datamodel import models
 from numba.core.extending import intrinsic, overload, register_model
 
-LANES = 16
+
+def _lanes() -> int:
+    """Of the processor that numba compiles for: this one, or what NUMBA_CPU_FEATURES says."""
+    features = config.CPU_FEATURES or binding.get_host_cpu_features().flatten()
+    return 16 if '+avx512f' in features.split(',') else 8
+
+
+LANES = _lanes()
 LOG2E = float(np.log2(np.e))
 _SINGLE_LOG2E = float(np.float32(LOG2E))
 
@@ -208,6 +218,29 @@ def total(typingctx, a):
     return a.element(a), codegen
 
 
+@intrinsic
+def largest(typingctx, a, most):
+    """The larger of |a| and `most`, lane by lane; a NaN in `a` counts for nothing."""
+
+    def codegen(context, builder, signature, args):
+        size = _call(builder, 'fabs', args[0])
+        return builder.select(builder.fcmp_ordered('>', size, args[1]), size, args[1])
+
+    return a(a, most), codegen
+
+
+@intrinsic
+def within(typingctx, a, limit):
+    """Whether no lane is above the scalar `limit`, or NaN."""
+
+    def codegen(context, builder, signature, args):
+        lanes = builder.fcmp_ordered('<=', args[0], _splat(builder, args[1]))
+        bits = ir.IntType(LANES)
+        return builder.icmp_unsigned('==', builder.bitcast(lanes, bits), bits(2**LANES - 1))
+
+    return types.boolean(a, limit), codegen
+
+
 # exponentials
 
 # 2^f = 1 + f p(f) on [-1/2, 1/2], relative error 2e-9 (float32); one degree less has 9e-8, which a slowly decaying
@@ -233,6 +266,8 @@ _LOG1P = {
     64: _log1p_coefficients(),
 }
 
+_MANTISSA = {32: 23, 64: 52}  # its bits
+
 
 def _bits(value: ir.Value) -> int:
     return 32 if value.type.element == ir.FloatType() else 64
@@ -245,38 +280,57 @@ def _horner(builder, x: ir.Value, coefficients) -> ir.Value:
     return result
 
 
-def _exp2(builder, x: ir.Value, tail: ir.Value | None = None) -> ir.Value:
-    """2^(x + tail): round x to an integer n, a polynomial in x - n, n added to the exponent bits; NaN stays NaN.
+def _even_odd(builder, x: ir.Value, coefficients) -> ir.Value:
+    """The polynomial in two chains of half the length, for where a long one would be waited for."""
+    square = builder.fmul(x, x)
+    even, odd = (_horner(builder, square, coefficients[i::2]) for i in (0, 1))
+    return _call(builder, 'fma', odd, x, even)
+
+
+def _magic(like: ir.Value) -> ir.Constant:
+    """Added to x it leaves round(x) in the low bits."""
+    return _const(like, 1.5 * 2.0 ** _MANTISSA[_bits(like)])
+
+
+def _scaled_power(builder, f: ir.Value, shifted: ir.Value, evaluate=_horner) -> ir.Value:
+    """2^(f + n) with |f| <= 1/2 and n in the low bits of `shifted`; `evaluate` computes the polynomial."""
+    bits = _bits(f)
+    integers = ir.VectorType(ir.IntType(bits), LANES)
+    power = evaluate(builder, f, (1.0, *_EXP2[bits]))
+    exponent = builder.shl(builder.bitcast(shifted, integers), ir.Constant(integers, [_MANTISSA[bits]] * LANES))
+    return builder.bitcast(builder.add(builder.bitcast(power, integers), exponent), f.type)
+
+
+def _exp2(builder, x: ir.Value) -> ir.Value:
+    """2^x: round x to an integer n, a polynomial in x - n, n added to the exponent bits; NaN stays NaN.
 
     x is limited to what a normal number's exponent holds (one above: infinity): denormals would be slow.
     """
-    bits = _bits(x)
-    mantissa, bias = (23, 127) if bits == 32 else (52, 1023)
-    integers = ir.VectorType(ir.IntType(bits), LANES)
+    bias = 127 if _bits(x) == 32 else 1023
     low, high = _const(x, 1.0 - bias), _const(x, 1.0 + bias)
     x = builder.select(builder.fcmp_ordered('<', x, low), low, x)
     x = builder.select(builder.fcmp_ordered('>', x, high), high, x)
-    magic = _const(x, 1.5 * 2.0**mantissa)  # adding it leaves round(x) in the low bits
+    magic = _magic(x)
     shifted = builder.fadd(x, magic)
-    f = builder.fsub(x, builder.fsub(shifted, magic))
-    if tail is not None:
-        f = builder.fadd(f, tail)
-    power = _horner(builder, f, (1.0, *_EXP2[bits]))
-    shift = ir.Constant(integers, [mantissa] * LANES)
-    exponent = builder.shl(builder.bitcast(shifted, integers), shift)
-    return builder.bitcast(builder.add(builder.bitcast(power, integers), exponent), x.type)
+    return _scaled_power(builder, builder.fsub(x, builder.fsub(shifted, magic)), shifted)
+
+
+def _round_product(builder, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """a b as f + n, f in [-1/2, 1/2] and n in the low bits of the second; the product is never rounded."""
+    magic = _magic(a)
+    shifted = _call(builder, 'fma', a, b, magic)
+    return _call(builder, 'fma', a, b, builder.fsub(magic, shifted)), shifted
 
 
 def _exp_minus_abs(builder, v: ir.Value) -> ir.Value:
-    """exp(-|v|), with |v| log2(e) to twice the precision: rounding it would cost |v| ulps."""
+    """exp(-|v|), with log2(e) to twice the precision: rounding it would cost |v| ulps."""
     high = _SINGLE_LOG2E if _bits(v) == 32 else LOG2E
-    most = _const(v, 85.0)  # exp(-85) is nothing; -inf would give inf - inf below
+    most = _const(v, 85.0)  # exp(-85) is nothing; -inf would give inf - inf
     x = _call(builder, 'fabs', v)
     x = builder.select(builder.fcmp_ordered('>', x, most), most, x)
-    product = builder.fmul(x, _const(v, -high))
-    tail = _call(builder, 'fma', x, _const(v, -high), builder.fneg(product))
-    tail = _call(builder, 'fma', x, _const(v, high - LOG2E), tail)
-    return _exp2(builder, product, tail)
+    f, shifted = _round_product(builder, x, _const(v, -high))
+    f = _call(builder, 'fma', x, _const(v, high - LOG2E), f)
+    return _scaled_power(builder, f, shifted, _even_odd)
 
 
 @intrinsic
@@ -286,13 +340,23 @@ def exp2(typingctx, x):
 
 
 @intrinsic
+def exp2_product(typingctx, a, b):
+    """2 to the power a b, where |a b| <= 126."""
+
+    def codegen(context, builder, signature, args):
+        return _scaled_power(builder, *_round_product(builder, *args))
+
+    return a(a, b), codegen
+
+
+@intrinsic
 def softplus(typingctx, v):
     """v where v > 20, else log(1 + exp(v)) = max(v, 0) + log1p(exp(-|v|))."""
 
     def codegen(context, builder, signature, args):
         (x,) = args
         e = _exp_minus_abs(builder, x)
-        tail = builder.fmul(e, _horner(builder, e, _LOG1P[_bits(x)]))
+        tail = builder.fmul(e, _even_odd(builder, e, _LOG1P[_bits(x)]))
         positive = builder.select(builder.fcmp_ordered('<', x, _const(x, 0.0)), _const(x, 0.0), x)
         return builder.select(builder.fcmp_ordered('>', x, _const(x, 20.0)), x, builder.fadd(positive, tail))
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from ..simd import LANES, exp2, fill, fma, load, sigmoid, size_of, softplus, splat, store, store_scalar, total
+from ..simd import LANES, exp2, fill, fma, largest, load, sigmoid, size_of, softplus, splat, store, store_scalar, total
 from .numba_forward import (
     CHUNK,
     PITCH,
@@ -31,6 +31,8 @@ from .numba_forward import (
     prefetch_rows,
     read_tokens,
     scatter_rows,
+    tame,
+    write_decays,
 )
 
 LN2 = float(np.log(2.0))
@@ -53,16 +55,6 @@ class Gradients(NamedTuple):
 def row_of(array, b, k):
     """Address of element (b, k) of an array (b, K, ...)."""
     return array.ctypes.data + b * array.strides[0] + k * array.strides[1]
-
-
-@njit(nogil=True)
-def state_step(proto, step, u, a, h, b, decay_to, state_to):
-    """Advance one state; keep its decay and its new value for the adjoint."""
-    decay = exp2(step * a)
-    h = fma(decay, h, u * splat(proto, b))
-    store(decay_to, decay)
-    store(state_to, h)
-    return h
 
 
 @njit(nogil=True)
@@ -102,9 +94,10 @@ def backward1(proto, steps, delta, du, dy, gB, Aq, B, C, row, A, h, carry, dA, w
     store(states, h0)
     for t in range(steps):
         at = t * vector
-        h0 = state_step(
-            proto, load(proto, delta + at), load(proto, du + at), a0, h0, B + t * row, work + at, states + at + vector
-        )
+        decay = exp2(load(proto, delta + at) * a0)
+        h0 = fma(decay, h0, load(proto, du + at) * splat(proto, B + t * row))
+        store(work + at, decay)
+        store(states + at + vector, h0)
     g0, d0 = load(proto, carry), load(proto, dA)
     for t in range(steps - 1, -1, -1):
         at = t * vector
@@ -136,59 +129,40 @@ def backward1(proto, steps, delta, du, dy, gB, Aq, B, C, row, A, h, carry, dA, w
 
 
 @njit(nogil=True)
-def backward4(proto, steps, delta, du, dy, gB, Aq, B, C, row, A, A_state, h, carry, dA, state, work, add):
-    """`backward1` for four states, `A_state` bytes apart in A, `state` in h, carry and dA; work: [step][4] vectors."""
+def backward2(proto, steps, delta, du, dy, gB, Aq, B, C, row, A, A_state, h, carry, dA, state, work, add):
+    """`backward1` for two `tame` states, `A_state` bytes apart in A, `state` in h, carry and dA.
+
+    work: [step][2] vectors.
+    """
     size = size_of(proto)
     vector = LANES * size
-    states, dBs, dCs = (
-        work + 4 * CHUNK * vector,
-        work + 4 * (2 * CHUNK + 1) * vector,
-        work + 4 * (3 * CHUNK + 1) * vector,
-    )
-    a0, a1, a2, a3 = (
-        load(proto, A),
-        load(proto, A + A_state),
-        load(proto, A + 2 * A_state),
-        load(proto, A + 3 * A_state),
-    )
-    h0, h1, h2, h3 = load(proto, h), load(proto, h + state), load(proto, h + 2 * state), load(proto, h + 3 * state)
+    two = 2 * vector
+    states, dBs, dCs = work + CHUNK * two, work + (2 * CHUNK + 1) * two, work + (3 * CHUNK + 1) * two
+    write_decays(proto, steps, delta, A, A_state, 2, work)
+    a0, a1, h0, h1 = load(proto, A), load(proto, A + A_state), load(proto, h), load(proto, h + state)
     store(states, h0)
     store(states + vector, h1)
-    store(states + 2 * vector, h2)
-    store(states + 3 * vector, h3)
     for t in range(steps):
-        step, u = load(proto, delta + t * vector), load(proto, du + t * vector)
-        b, at = B + t * row, 4 * t * vector
-        to, new = work + at, states + at + 4 * vector
-        h0 = state_step(proto, step, u, a0, h0, b, to, new)
-        h1 = state_step(proto, step, u, a1, h1, b + size, to + vector, new + vector)
-        h2 = state_step(proto, step, u, a2, h2, b + 2 * size, to + 2 * vector, new + 2 * vector)
-        h3 = state_step(proto, step, u, a3, h3, b + 3 * size, to + 3 * vector, new + 3 * vector)
-    g0, g1 = load(proto, carry), load(proto, carry + state)
-    g2, g3 = load(proto, carry + 2 * state), load(proto, carry + 3 * state)
-    d0, d1, d2, d3 = load(proto, dA), load(proto, dA + state), load(proto, dA + 2 * state), load(proto, dA + 3 * state)
+        u, b, decay, new = load(proto, du + t * vector), B + t * row, work + t * two, states + (t + 1) * two
+        h0 = fma(load(proto, decay), h0, u * splat(proto, b))
+        h1 = fma(load(proto, decay + vector), h1, u * splat(proto, b + size))
+        store(new, h0)
+        store(new + vector, h1)
+    g0, g1, d0, d1 = load(proto, carry), load(proto, carry + state), load(proto, dA), load(proto, dA + state)
     for t in range(steps - 1, -1, -1):
         step, u, out = load(proto, delta + t * vector), load(proto, du + t * vector), load(proto, dy + t * vector)
         s, q = load(proto, gB + t * vector), load(proto, Aq + t * vector)
-        b, c, at = B + t * row, C + t * row, 4 * t * vector
+        b, c, at = B + t * row, C + t * row, t * two
         w, p, m, n = work + at, states + at, dBs + at, dCs + at
         g0, d0, s, q, h0 = adjoint_step(proto, step, u, out, a0, b, c, w, p, h0, g0, d0, s, q, m, n, add)
         b, c, w, p, m, n = b + size, c + size, w + vector, p + vector, m + vector, n + vector
         g1, d1, s, q, h1 = adjoint_step(proto, step, u, out, a1, b, c, w, p, h1, g1, d1, s, q, m, n, add)
-        b, c, w, p, m, n = b + size, c + size, w + vector, p + vector, m + vector, n + vector
-        g2, d2, s, q, h2 = adjoint_step(proto, step, u, out, a2, b, c, w, p, h2, g2, d2, s, q, m, n, add)
-        b, c, w, p, m, n = b + size, c + size, w + vector, p + vector, m + vector, n + vector
-        g3, d3, s, q, h3 = adjoint_step(proto, step, u, out, a3, b, c, w, p, h3, g3, d3, s, q, m, n, add)
         store(gB + t * vector, s)
         store(Aq + t * vector, q)
     store(carry, g0)
     store(carry + state, g1)
-    store(carry + 2 * state, g2)
-    store(carry + 3 * state, g3)
     store(dA, d0)
     store(dA + state, d1)
-    store(dA + 2 * state, d2)
-    store(dA + 3 * state, d3)
 
 
 @njit(nogil=True)
@@ -205,18 +179,26 @@ def adjoint_chunk(proto, steps, N, width, delta, du, dy, gB, Aq, B, C, A, A_stat
     """States and adjoint of one chunk of one block; gB, Aq, dBs and dCs are written, carry and dA updated."""
     size = size_of(proto)
     vector = LANES * size
+    most = work + 2 * (4 * CHUNK + 1) * vector
     for v in range(width):
+        longest = fill(proto)
         for t in range(steps):
-            store(gB + (v * PITCH + t) * vector, fill(proto))
-            store(Aq + (v * PITCH + t) * vector, fill(proto))
+            at = (v * PITCH + t) * vector
+            store(gB + at, fill(proto))
+            store(Aq + at, fill(proto))
+            longest = largest(load(proto, delta + at), longest)
+        store(most + v * vector, longest)
     n = 0
     while n < N:
-        states = 4 if n + 4 <= N else 1
+        states = 2 if n + 2 <= N else 1
+        for v in range(width):
+            if states == 2 and not tame(proto, most + v * vector, A + n * A_state + v * vector, A_state, 2):
+                states = 1
         for v in range(width):
             at, lane = v * PITCH * vector, n * state + v * vector
             b, c, a = B + n * size, C + n * size, A + n * A_state + v * vector
-            if states == 4:
-                backward4(
+            if states == 2:
+                backward2(
                     proto, steps, delta + at, du + at, dy + at, gB + at, Aq + at, b, c, N * size,
                     a, A_state, h + lane, carry + lane, dA + lane, state, work, v > 0,
                 )  # fmt: skip
@@ -279,7 +261,7 @@ def backward(proto, inputs, rows, dy, carries, grads, positive, groups, first, l
     tile, state = PITCH * VECTORS * vector, VECTORS * vector
     rank_vectors = (rank + LANES - 1) // LANES
     low_bytes = rank_vectors * vector
-    work_bytes = 4 * (4 * CHUNK + 1) * vector
+    work_bytes = (2 * (4 * CHUNK + 1) + VECTORS) * vector
     memory = np.zeros(
         7 * tile + 3 * N * state + work_bytes + 2 * (CHUNK + 8) * low_bytes + 4 * N * CHUNK * size + 64, np.uint8
     )
@@ -333,11 +315,13 @@ def backward(proto, inputs, rows, dy, carries, grads, positive, groups, first, l
                     finish_chunk(
                         proto, steps, width, u, delta, raw, dys, gB, Aq, address(D, k, 0) + shift, dD, dbias, positive
                     )
-                    scatter_rows(proto, dx_at, grads.x.strides[1], tokens, gB, vector, PITCH * vector, steps, count)
+                    scatter_rows(
+                        proto, dx_at, grads.x.strides[1], tokens, gB, vector, PITCH * vector, steps, count, True
+                    )
                     at = address(grads.B, part, k)
-                    scatter_rows(proto, at, grads.B.strides[1], tokens, dBs, N * size, vector, steps, N)
+                    scatter_rows(proto, at, grads.B.strides[1], tokens, dBs, N * size, vector, steps, N, True)
                     at = address(grads.C, part, k)
-                    scatter_rows(proto, at, grads.C.strides[1], tokens, dCs, N * size, vector, steps, N)
+                    scatter_rows(proto, at, grads.C.strides[1], tokens, dCs, N * size, vector, steps, N, True)
                     if rank:
                         for v in range(width):
                             at = row_of(rows, k, channel + v * LANES)
@@ -346,14 +330,16 @@ def backward(proto, inputs, rows, dy, carries, grads, positive, groups, first, l
                                 at, rows.strides[1], vector, steps, LANES, rank_vectors, v > 0,
                             )  # fmt: skip
                         at = address(grads.dt, part, k)
-                        scatter_rows(proto, at, grads.dt.strides[1], tokens, dlow, low_bytes, vector, steps, rank)
+                        scatter_rows(proto, at, grads.dt.strides[1], tokens, dlow, low_bytes, vector, steps, rank, True)
                         matmul(
                             proto, row_of(grads.weight, b, k) + shift, grads.weight.strides[2], vector, low, size,
                             low_bytes, Aq, vector, PITCH * vector, rank, steps, width, True,
                         )  # fmt: skip
                     else:
                         at = address(grads.dt, b, k) + shift
-                        scatter_rows(proto, at, grads.dt.strides[1], tokens, Aq, vector, PITCH * vector, steps, count)
+                        scatter_rows(
+                            proto, at, grads.dt.strides[1], tokens, Aq, vector, PITCH * vector, steps, count, True
+                        )
                     steps = following
                     tokens, coming = coming, tokens
                 copy_states(proto, row_of(grads.A, b, k) + shift, grads.A.strides[2], dA, state, N, width)

@@ -1,14 +1,15 @@
 """numba forward kernel of the selective scan.
 
-One task is a batch element and a range of channels. Channels go in blocks of at most four vectors of 16 lanes, and for
+One task is a batch element and a range of channels. Channels go in blocks of at most 64 (`VECTORS` vectors), and for
 each block the directions one after the other, in chunks of `CHUNK` steps:
 
     gather   rows of x, dt, B, C through the index table into scratch that stays in the L1 cache; padding is zeros
     expand   delta = softplus(dt_low @ weight + bias), a small matrix product for this chunk and block only
-    scan     each vector of channels, four states at a time in registers
+    scan     each vector of channels, four states at a time: first the decays of all steps, then the recurrence
     scatter  y is added to its rows in token order
 
-Scratch is vector-major, [vector][step][16 lanes]. Addresses are bytes.
+Decays first, since the polynomial's coefficients and four states at once are more than AVX2's 16 registers. Scratch is
+vector-major, [vector][step][lanes]. Addresses are bytes.
 """
 
 from typing import NamedTuple
@@ -16,11 +17,28 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from ..simd import LANES, exp2, fill, fma, load, load_scalar, prefetch, size_of, softplus, splat, store, store_scalar
+from ..simd import (
+    LANES,
+    exp2,
+    exp2_product,
+    fill,
+    fma,
+    largest,
+    load,
+    load_scalar,
+    prefetch,
+    size_of,
+    softplus,
+    splat,
+    store,
+    store_scalar,
+    within,
+)
 
 CHUNK = 64
-VECTORS = 4  # vectors of channels in a block
+VECTORS = 64 // LANES  # vectors of channels in a block
 PITCH = CHUNK + 9  # steps from vector to vector: room for the matrix product's last eight, and no power of two
+TAME = 125.0  # exponents of 2 up to which a decay needs no limits
 
 
 @njit(nogil=True)
@@ -40,13 +58,13 @@ def gather_rows(proto, target, step, pitch, source, stride, tokens, steps, count
     """
     size = size_of(proto)
     full = count // LANES
-    for v in range(full):
-        for t in range(steps):
-            at = target + t * step + v * pitch
+    for t in range(steps):
+        at, row = target + t * step, source + tokens[t] * stride
+        for v in range(full):
             if tokens[t] >= 0:
-                store(at, load(proto, source + tokens[t] * stride + v * LANES * size))
+                store(at + v * pitch, load(proto, row + v * LANES * size))
             else:
-                store(at, fill(proto))
+                store(at + v * pitch, fill(proto))
     if count % LANES:
         for t in range(steps):
             for i in range(count % LANES):
@@ -58,22 +76,21 @@ def gather_rows(proto, target, step, pitch, source, stride, tokens, steps, count
 
 
 @njit(nogil=True)
-def scatter_rows(proto, target, stride, tokens, source, step, pitch, steps, count):
-    """Add what `gather_rows` laid out back to `count` elements of each token's row."""
+def scatter_rows(proto, target, stride, tokens, source, step, pitch, steps, count, add):
+    """Write what `gather_rows` laid out back to `count` elements of each token's row, or add it."""
     size = size_of(proto)
     full = count // LANES
-    for v in range(full):
-        for t in range(steps):
-            if tokens[t] >= 0:
-                at = target + tokens[t] * stride + v * LANES * size
-                store(at, load(proto, at) + load(proto, source + t * step + v * pitch))
-    if count % LANES:
-        for t in range(steps):
-            if tokens[t] >= 0:
-                for i in range(count % LANES):
-                    at = target + tokens[t] * stride + (full * LANES + i) * size
-                    value = load_scalar(proto, source + t * step + full * pitch + i * size)
-                    store_scalar(at, load_scalar(proto, at) + value)
+    for t in range(steps):
+        if tokens[t] >= 0:
+            row, at = target + tokens[t] * stride, source + t * step
+            for v in range(full):
+                to = row + v * LANES * size
+                value = load(proto, at + v * pitch)
+                store(to, value + load(proto, to) if add else value)
+            for i in range(count % LANES):
+                to = row + (full * LANES + i) * size
+                value = load_scalar(proto, at + full * pitch + i * size)
+                store_scalar(to, value + load_scalar(proto, to) if add else value)
 
 
 @njit(nogil=True)
@@ -95,29 +112,62 @@ def copy_states(proto, target, target_row, source, source_row, rows, vectors):
 
 
 @njit(nogil=True)
+def multiply_two(proto, out, out_row, out_vector, a, a_row, a_col, b, b_row, b_vector, inner, keep):
+    """Four rows and two vectors of `matmul`."""
+    s0 = s1 = s2 = s3 = t0 = t1 = t2 = t3 = fill(proto)
+    for i in range(inner):
+        x, y, w = load(proto, b + i * b_row), load(proto, b + i * b_row + b_vector), a + i * a_col
+        w0, w1 = splat(proto, w), splat(proto, w + a_row)
+        s0, t0, s1, t1 = fma(w0, x, s0), fma(w0, y, t0), fma(w1, x, s1), fma(w1, y, t1)
+        w2, w3 = splat(proto, w + 2 * a_row), splat(proto, w + 3 * a_row)
+        s2, t2, s3, t3 = fma(w2, x, s2), fma(w2, y, t2), fma(w3, x, s3), fma(w3, y, t3)
+    for x, y in ((s0, t0), (s1, t1), (s2, t2), (s3, t3)):
+        if keep:
+            store(out, x + load(proto, out))
+            store(out + out_vector, y + load(proto, out + out_vector))
+        else:
+            store(out, x)
+            store(out + out_vector, y)
+        out += out_row
+
+
+@njit(nogil=True)
+def multiply_one(proto, out, out_row, a, a_row, a_col, b, b_row, inner, keep):
+    """Eight rows and one vector of `matmul`."""
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = fill(proto)
+    for i in range(inner):
+        x, w = load(proto, b + i * b_row), a + i * a_col
+        s0, s1 = fma(splat(proto, w), x, s0), fma(splat(proto, w + a_row), x, s1)
+        s2, s3 = fma(splat(proto, w + 2 * a_row), x, s2), fma(splat(proto, w + 3 * a_row), x, s3)
+        s4, s5 = fma(splat(proto, w + 4 * a_row), x, s4), fma(splat(proto, w + 5 * a_row), x, s5)
+        s6, s7 = fma(splat(proto, w + 6 * a_row), x, s6), fma(splat(proto, w + 7 * a_row), x, s7)
+    for row in (s0, s1, s2, s3, s4, s5, s6, s7):
+        if keep:
+            store(out, row + load(proto, out))
+        else:
+            store(out, row)
+        out += out_row
+
+
+@njit(nogil=True)
 def matmul(proto, out, out_row, out_vector, a, a_row, a_col, b, b_row, b_vector, rows, inner, vectors, keep):
     """out[m, v] = sum_i a[m, i] b[i, v] (+ out[m, v] if keep): vectors of b and out, scalars of a; rows in eights.
 
     The suffixes name the bytes from one row, column or vector to the next.
     """
-    zero = fill(proto)
     for m in range(0, rows, 8):
-        for v in range(vectors):
-            s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = zero
-            for i in range(inner):
-                x = load(proto, b + i * b_row + v * b_vector)
-                w = a + m * a_row + i * a_col
-                s0, s1 = fma(splat(proto, w), x, s0), fma(splat(proto, w + a_row), x, s1)
-                s2, s3 = fma(splat(proto, w + 2 * a_row), x, s2), fma(splat(proto, w + 3 * a_row), x, s3)
-                s4, s5 = fma(splat(proto, w + 4 * a_row), x, s4), fma(splat(proto, w + 5 * a_row), x, s5)
-                s6, s7 = fma(splat(proto, w + 6 * a_row), x, s6), fma(splat(proto, w + 7 * a_row), x, s7)
-            at = out + m * out_row + v * out_vector
-            for row in (s0, s1, s2, s3, s4, s5, s6, s7):
-                if keep:
-                    store(at, row + load(proto, at))
-                else:
-                    store(at, row)
-                at += out_row
+        for v in range(0, vectors - 1, 2):
+            for row in (m, m + 4):
+                multiply_two(
+                    proto, out + row * out_row + v * out_vector, out_row, out_vector, a + row * a_row, a_row, a_col,
+                    b + v * b_vector, b_row, b_vector, inner, keep,
+                )  # fmt: skip
+        if vectors % 2:
+            v = vectors - 1
+            multiply_one(
+                proto, out + m * out_row + v * out_vector, out_row, a + m * a_row, a_row, a_col,
+                b + v * b_vector, b_row, inner, keep,
+            )  # fmt: skip
 
 
 @njit(nogil=True)
@@ -133,21 +183,39 @@ def scan1(proto, steps, delta, du, y, B, C, row, A, h):
 
 
 @njit(nogil=True)
-def scan4(proto, steps, delta, du, y, B, C, row, A, A_state, h, state):
-    """`scan1` for four states, `A_state` bytes apart in A, `state` in h."""
+def tame(proto, most, A, A_state, states):
+    """Whether `most`, the largest |delta| of a chunk, keeps the exponents of some states below `TAME`."""
+    a = fill(proto)
+    for n in range(states):
+        a = largest(load(proto, A + n * A_state), a)
+    return within(load(proto, most) * a, proto + type(proto)(TAME))
+
+
+@njit(nogil=True)
+def write_decays(proto, steps, delta, A, A_state, states, work):
+    """work[step, n] = 2^(delta A) of `tame` states."""
+    vector = LANES * size_of(proto)
+    for n in range(states):
+        a = load(proto, A + n * A_state)
+        for t in range(steps):
+            store(work + (states * t + n) * vector, exp2_product(load(proto, delta + t * vector), a))
+
+
+@njit(nogil=True)
+def scan4(proto, steps, delta, du, y, B, C, row, A, A_state, h, state, work):
+    """`scan1` for four tame states, `A_state` bytes apart in A, `state` in h; work: [step][4] vectors."""
     size = size_of(proto)
     vector = LANES * size
-    a0, a1 = load(proto, A), load(proto, A + A_state)
-    a2, a3 = load(proto, A + 2 * A_state), load(proto, A + 3 * A_state)
+    write_decays(proto, steps, delta, A, A_state, 4, work)
     h0, h1 = load(proto, h), load(proto, h + state)
     h2, h3 = load(proto, h + 2 * state), load(proto, h + 3 * state)
     for t in range(steps):
-        step, u = load(proto, delta + t * vector), load(proto, du + t * vector)
+        u, w = load(proto, du + t * vector), work + 4 * t * vector
         b, c = B + t * row, C + t * row
-        h0 = fma(exp2(step * a0), h0, u * splat(proto, b))
-        h1 = fma(exp2(step * a1), h1, u * splat(proto, b + size))
-        h2 = fma(exp2(step * a2), h2, u * splat(proto, b + 2 * size))
-        h3 = fma(exp2(step * a3), h3, u * splat(proto, b + 3 * size))
+        h0 = fma(load(proto, w), h0, u * splat(proto, b))
+        h1 = fma(load(proto, w + vector), h1, u * splat(proto, b + size))
+        h2 = fma(load(proto, w + 2 * vector), h2, u * splat(proto, b + 2 * size))
+        h3 = fma(load(proto, w + 3 * vector), h3, u * splat(proto, b + 3 * size))
         even = fma(splat(proto, c + 2 * size), h2, splat(proto, c) * h0)
         odd = fma(splat(proto, c + 3 * size), h3, splat(proto, c + size) * h1)
         store(y + t * vector, load(proto, y + t * vector) + (even + odd))
@@ -190,28 +258,31 @@ def expand(proto, steps, width, low, low_bytes, rank, weight, weight_row, bias, 
 
 
 @njit(nogil=True)
-def scan_chunk(proto, steps, N, width, u, delta, du, y, B, C, D, A, A_state, h, h_state):
+def scan_chunk(proto, steps, N, width, u, delta, du, y, B, C, D, A, A_state, h, h_state, work):
     """Scan one chunk of one block from the states h, which are advanced; y is written."""
     size = size_of(proto)
     vector = LANES * size
+    most = work + 4 * CHUNK * vector
     for v in range(width):
         at = v * PITCH * vector
-        skip = load(proto, D + v * vector)
+        skip, longest = load(proto, D + v * vector), fill(proto)
         for t in range(steps):
-            value = load(proto, u + at + t * vector)
-            store(du + at + t * vector, load(proto, delta + at + t * vector) * value)
+            value, step = load(proto, u + at + t * vector), load(proto, delta + at + t * vector)
+            store(du + at + t * vector, step * value)
             store(y + at + t * vector, skip * value)
-        decay, state = A + v * vector, h + v * vector
-        for n in range(0, N - 3, 4):
-            scan4(
-                proto, steps, delta + at, du + at, y + at, B + n * size, C + n * size, N * size,
-                decay + n * A_state, A_state, state + n * h_state, h_state,
-            )  # fmt: skip
-        for n in range(N // 4 * 4, N):
-            scan1(
-                proto, steps, delta + at, du + at, y + at, B + n * size, C + n * size, N * size,
-                decay + n * A_state, state + n * h_state,
-            )  # fmt: skip
+            longest = largest(step, longest)
+        store(most, longest)
+        n = 0
+        while n < N:
+            b, c, a, state = B + n * size, C + n * size, A + n * A_state + v * vector, h + n * h_state + v * vector
+            if n + 4 <= N and tame(proto, most, a, A_state, 4):
+                scan4(
+                    proto, steps, delta + at, du + at, y + at, b, c, N * size, a, A_state, state, h_state, work
+                )  # fmt: skip
+                n += 4
+            else:
+                scan1(proto, steps, delta + at, du + at, y + at, b, c, N * size, a, state)
+                n += 1
 
 
 class Inputs(NamedTuple):
@@ -253,10 +324,11 @@ def gather_chunk(proto, inputs, b, k, shift, count, tokens, steps, u, delta, low
     gather_rows(proto, Cs, N * size, vector, address(C, b, k), C.strides[1], tokens, steps, N)
 
 
-def forward(proto, inputs, y, carries, positive, save, groups, first, last):
+def forward(proto, inputs, y, carries, positive, save, add, groups, first, last):
     """Tasks first .. last - 1, task = batch element * groups + group of channels.
 
-    y (b, L, K, d), zeroed; stride 0 in K where directions merge. carries (b, K, chunks, N, p), written if save.
+    y (b, L, K, d), stride 0 in K where directions merge. carries (b, K, chunks, N, p), written if save.
+    add: to y, which is zeroed, instead of writing it.
     positive: apply the softplus.
     """
     inputs = Inputs(*inputs)
@@ -266,10 +338,13 @@ def forward(proto, inputs, y, carries, positive, save, groups, first, last):
     K, N, channels, rank = A.shape[0], A.shape[1], x.shape[3], weight.shape[1]
     tile, state = PITCH * VECTORS * vector, VECTORS * vector
     low_bytes = (rank + LANES - 1) // LANES * vector
-    memory = np.zeros(4 * tile + N * (state + 2 * CHUNK * size) + (CHUNK + 8) * low_bytes + 64, np.uint8)
+    memory = np.zeros(
+        4 * tile + N * (state + 2 * CHUNK * size) + (CHUNK + 8) * low_bytes + (4 * CHUNK + 1) * vector + 64, np.uint8
+    )
     u = (memory.ctypes.data + 63) // 64 * 64
     delta, du, out, h = u + tile, u + 2 * tile, u + 3 * tile, u + 4 * tile
-    low = h + N * state
+    work = h + N * state
+    low = work + (4 * CHUNK + 1) * vector
     Bs = low + (CHUNK + 8) * low_bytes
     Cs = Bs + N * CHUNK * size
     tokens, coming = np.empty(CHUNK, np.int64), np.empty(CHUNK, np.int64)
@@ -307,8 +382,8 @@ def forward(proto, inputs, y, carries, positive, save, groups, first, last):
                     )  # fmt: skip
                     scan_chunk(
                         proto, steps, N, width, u, delta, du, out, Bs, Cs, address(D, k, 0) + shift,
-                        address(A, k, 0) + shift, A.strides[1], h, state,
+                        address(A, k, 0) + shift, A.strides[1], h, state, work,
                     )  # fmt: skip
-                    scatter_rows(proto, y_at, y.strides[1], tokens, out, vector, PITCH * vector, steps, count)
+                    scatter_rows(proto, y_at, y.strides[1], tokens, out, vector, PITCH * vector, steps, count, add)
                     steps = following
                     tokens, coming = coming, tokens

@@ -86,7 +86,7 @@ def _types(dtype: torch.dtype):
 @lru_cache(None)
 def _forward_kernel(dtype: torch.dtype):
     real, inputs, _, four, five, tasks = _types(dtype)
-    return _compiled(numba_forward.forward, types.void(real, inputs, four, five, types.boolean, types.boolean, *tasks))
+    return _compiled(numba_forward.forward, types.void(real, inputs, four, five, *(types.boolean,) * 3, *tasks))
 
 
 @lru_cache(None)
@@ -147,13 +147,14 @@ def forward(tensors: Tensors, softplus: bool, merge: bool, out_dtype: torch.dtyp
     x = tensors.x
     dtype = torch.promote_types(x.dtype, torch.float32)
     b, L, d, K, N = tensors.sizes
-    y = x.new_zeros((b, L, d) if merge else (b, L, K, d), dtype=dtype)
+    add = merge or bool(((tensors.index >= 0).sum(1) < L).any())  # tokens that an order leaves out have zeros
+    y = (x.new_zeros if add else x.new_empty)((b, L, d) if merge else (b, L, K, d), dtype=dtype)
     carries = x.new_zeros(carries_shape(b, d, K, N, tensors.index.shape[1]) if save else (0,), dtype=dtype)
     inputs = _inputs(tensors, dtype)
     states = (carries if save else carries.view(0, 1, 1, 1, 1)).numpy()
     kernel, proto, groups, target = _forward_kernel(dtype), _proto(dtype), _groups(b, d), _per_direction(y, K).numpy()
     run_tasks(
-        lambda first, last: kernel(proto, tuple(inputs), target, states, softplus, save, groups, first, last),
+        lambda first, last: kernel(proto, tuple(inputs), target, states, softplus, save, add, groups, first, last),
         b * groups,
     )
     return y.to(out_dtype), carries
