@@ -69,6 +69,8 @@ TILES = {
     ('straight_gradients, float32', ANY_RANK): [Tile(16, 32, 8)],
     ('sweep', 1): [Tile(32, 32, 2), Tile(32, 32, 4), Tile(32, 32, 2, 3)],
     ('sweep', 16): [Tile(16, 32, 4), Tile(16, 16, 4)],
+    ('gradient_sweep', 1): [Tile(32, 32, 2), Tile(32, 32, 4), Tile(32, 32, 2, 3)],
+    ('gradient_sweep', 16): [Tile(16, 32, 4), Tile(16, 16, 4)],
     ('gradients', 1): [Tile(16, 32, 4), Tile(16, 32, 8)],
     ('gradients', 8): [Tile(16, 16, 4)],
     ('gradients', 16): [Tile(16, 16, 8)],
@@ -195,7 +197,7 @@ class _Scan:
         )  # fmt: skip
 
     def run_gradient_sweep(self, dy, grads, deltas) -> None:
-        tile = self.tile('sweep')
+        tile = self.tile('gradient_sweep')
         grid = self.b * self.K * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
         gradient_sweep[(grid,)](
             *_rows(self.dt), *_rows(self.C), *_rows(dy), *self.given, *self.index, grads, deltas,
