@@ -1,6 +1,7 @@
 """Sections `models`, `compiled`, `detectors`: whole models beside others in one process, under timm's column names."""
 
 import contextlib
+import time
 from collections.abc import Callable
 from functools import lru_cache, partial
 
@@ -69,6 +70,10 @@ def measure(session: Session, net: Net, shape: tuple[int, int, int], dtype: str,
     with use_backend(session.plan.backend) if net.kinds else contextlib.nullcontext():
         for kind, call in (('infer', infer), ('train', train)):
             model.train(kind == 'train')
+            if how == 'compile':
+                start = time.time()
+                call()
+                found[f'{kind}_compile_seconds'] = time.time() - start
             ms = milliseconds(call)
             found[f'{kind}_samples_per_sec'] = batch / ms * 1e3
             found[f'{kind}_step_time'] = ms

@@ -1,7 +1,7 @@
 """What is measured: scans and mLSTMs of published models, what checks them, whole models. `FULL`, and `TINY` to try it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -115,6 +115,7 @@ class Plan:
         dtypes: of what is timed.
         nets, dense, square: models, at (batch, height, width) of dense prediction and of classification.
         detectors: configs of which training iterations are timed.
+        inside: what else models run at `square`, to be compiled beforehand.
         candidates: tiles that are tried for a kernel.
         backend: what models run on.
     """
@@ -126,6 +127,7 @@ class Plan:
     square: tuple[int, int, int]
     dtypes: tuple[str, ...] = BOTH
     detectors: Sequence[str] = ()
+    inside: Sequence[Work] = ()
     candidates: int = 12
     backend: str = 'triton'
 
@@ -140,6 +142,15 @@ _LOCALVMAMBA = [
     for i, (size, count) in enumerate(zip(_MAPS, (2, 2, 9, 2)))
 ]
 _VIL = [Lstm('forwards', count=6), Lstm('backwards', reverse=True, count=6)]
+_SQUARE = (128, 224, 224)
+
+
+def _at_square() -> list[Work]:
+    batch, height, width = _SQUARE
+    found: list[Work] = [replace(lstm, S=height * width // 256, batch=batch) for lstm in _VIL]
+    for stages in (_VMAMBA, _LOCALVMAMBA):
+        found += [replace(s, H=height >> i + 2, W=width >> i + 2, batch=batch) for i, s in enumerate(stages)]
+    return found
 
 
 def _checks() -> list[Check]:
@@ -189,7 +200,8 @@ FULL = Plan(
         Net('ViL-T', 'vil2_tiny', ('mLSTM',)),
     ),
     dense=(2, 800, 1280),
-    square=(128, 224, 224),
+    square=_SQUARE,
+    inside=_at_square(),
     detectors=('mask_rcnn_vmamba_t', 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', 'mask_rcnn_localvmamba_t'),
 )
 _SMALL = (

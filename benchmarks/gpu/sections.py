@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -57,10 +58,9 @@ def binaries(plan: Plan) -> list[Binary]:
     found: list[Launch] = []
     for each in plan.checks:
         found += launches_of(each.work, each.dtype)
-    for works in plan.groups.values():
-        for work in works:
-            for dtype in plan.dtypes:
-                found += launches_of(work, dtype)
+    for work in (*chain(*plan.groups.values()), *plan.inside):
+        for dtype in plan.dtypes:
+            found += launches_of(work, dtype)
     torch.use_deterministic_algorithms(True)
     try:
         found += launches_of(plan.checks[0].work, plan.checks[0].dtype)

@@ -6,6 +6,7 @@ process with it as well: the supervisor starts another one, which goes on behind
 
 import gc
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,7 +67,7 @@ class Session:
             self.clock.empty_cache()
         except RuntimeError as error:
             print(f'the GPU is lost to this process: {error}', flush=True)
-            raise SystemExit(LOST) from error
+            os._exit(LOST)  # libraries that tidy up behind themselves might wait for the GPU
 
     def require(self, *covers: str) -> None:
         """Raises NotMeasured unless checks of these kernels were passed and none was failed."""
