@@ -96,7 +96,7 @@ SCANS = {'mamba_ssm': mamba_ssm_scan, 'VMamba oflex': oflex_scan}  # what makes 
 
 
 def mlstm_kernels_xl() -> Callable[..., Tensor]:
-    """mlstm_kernels' chunkwise kernels: (q, k, v, igate, fgate) -> h. Lengths and heads are padded to what they take."""
+    """mlstm_kernels' chunkwise ones: (q, k, v, igate, fgate) -> h. Lengths and heads are padded to what they take."""
     from mlstm_kernels.torch.chunkwise import mlstm_chunkwise__xl_chunk
 
     def call(q, k, v, igate, fgate, chunk=128):

@@ -1,7 +1,7 @@
 """Vision state-space backbones for dense prediction.
 
 Importing registers every variant with timm (without which there are the kernels alone), and the backbones with
-mmengine's registry where that is installed; the rest of OpenMMLab is imported, and patched, by `mmvssm.openmmlab` alone.
+mmengine's registry where that is installed; the rest of OpenMMLab is imported, and patched, by `mmvssm.openmmlab`.
 """
 
 import sys

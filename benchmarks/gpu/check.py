@@ -1,4 +1,4 @@
-"""Section `check`: every kernel against float64 before it is timed; a case that is wrong blocks the kernels it covers."""
+"""Section `check`: every kernel against float64 before it is timed; what is wrong blocks the kernels it covers."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ from mmvssm.testing import LIMITS, relative_rms
 from .plan import DTYPES, Check, Lstm, Scan, Work
 from .session import Rows, Session
 
-WRONG = 10  # times the limit: less is rounding that a GPU may have and the interpreter has not, which no time depends on
+WRONG = 10  # times the limit; less may be the rounding of a GPU, on which no time depends
 
 
 def rows(session: Session) -> Rows:

@@ -27,7 +27,7 @@ def rows(session: Session) -> Rows:
 
 
 def each_kernel(session: Session, work: Work, dtype: str) -> dict[str, dict]:
-    """Figures of each kernel of a forward and a backward pass; those that are launched several times have `launches`."""
+    """Figures of each kernel of a forward and a backward pass, and how often it is launched."""
     session.require(covers(work, dtype))
     found: dict[str, dict] = {}
     for launch in launches_of(work, dtype, session.clock.device):

@@ -1,4 +1,4 @@
-"""The Triton launches of a scan or an mLSTM: recorded on meta tensors to be compiled, or made and recorded to be timed."""
+"""The Triton launches of a scan or an mLSTM: recorded on meta tensors to be compiled, on real ones to be timed."""
 
 import contextlib
 from collections.abc import Iterator
@@ -74,7 +74,8 @@ def binary(launch: Launch) -> Binary:
 def _pointer(value: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
-    return Pointer(value.dtype, value.storage_offset() * value.element_size() % 16)  # storages begin at multiples of more
+    offset = value.storage_offset() * value.element_size()  # storages begin at multiples of more than 16
+    return Pointer(value.dtype, offset % 16)
 
 
 def distinct(launches: list[Launch]) -> list[Binary]:

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,6 @@ from mmvssm.kernels import use_backend
 
 from .plan import DTYPES, Net
 from .session import NotMeasured, Rows, Session
-
 
 HOWS = ('eager', 'graph')
 
@@ -29,10 +28,10 @@ def rows(session: Session) -> Rows:
 
 
 def compiled_rows(session: Session) -> Rows:
-    plan = session.plan
-    for dtype in plan.dtypes:
-        for net in plan.nets:
-            yield name_of(net, plan.dense, dtype, 'compile'), partial(measure, session, net, plan.dense, dtype, 'compile')
+    shape, how = session.plan.dense, 'compile'
+    for dtype in session.plan.dtypes:
+        for net in session.plan.nets:
+            yield name_of(net, shape, dtype, how), partial(measure, session, net, shape, dtype, how)
 
 
 def name_of(net: Net, shape: tuple[int, int, int], dtype: str, how: str) -> str:
@@ -110,7 +109,7 @@ def _of_torchvision(net: Net, error: ImportError) -> nn.Module:
     return models.get_model(net.torchvision, weights=None)
 
 
-@lru_cache(maxsize=None)
+@cache
 def costs(net: Net, size: tuple[int, int]) -> dict:
     """Multiply-adds of an image and parameters, in thousands of millions and in millions as timm has them."""
     model = create(net, size)
@@ -142,4 +141,3 @@ def train_detector(session: Session, config: str) -> dict:
             'train_samples_per_sec': images / ms * 1e3,
             'train_peak_mib': session.clock.peak_mib(iterate),
         }
-

@@ -1,4 +1,4 @@
-"""What is measured: scans and mLSTMs of published models, what checks them, whole models. `FULL`, and `TINY` to try it."""
+"""What is measured: scans and mLSTMs of published models, what checks them, whole models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

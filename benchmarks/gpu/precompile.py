@@ -69,9 +69,9 @@ def parse_target(text: str) -> GPUTarget:
 
 
 def compile_all(binaries: Sequence[Binary], target: GPUTarget, workers: int, launchers: bool = False) -> dict:
-    """Fill Triton's cache; figures of it. `launchers`: also what Triton builds to launch each on a GPU of this machine."""
+    """Fill Triton's cache; figures of it. `launchers`: with what Triton builds to launch each on this machine."""
     start = time.time()
-    with ProcessPoolExecutor(workers, get_context('spawn'), _begin, (target, launchers)) as pool:
+    with ProcessPoolExecutor(workers, get_context('spawn'), prepare, (target, launchers)) as pool:
         done = list(pool.map(compile_one, binaries))
     failed = [f'{each.name}: {error}' for each, (_, error) in zip(binaries, done) if error]
     found = {'binaries': len(done), 'from_cache': sum(hit for hit, _ in done), 'seconds': time.time() - start}
@@ -82,7 +82,8 @@ _hits: list[bool] = []
 _launchers = False
 
 
-def _begin(target: GPUTarget, launchers: bool) -> None:
+def prepare(target: GPUTarget, launchers: bool = False) -> None:
+    """In a process that compiles: no GPU is touched, and hits are noted."""
     global _launchers
     _launchers = launchers
     triton.runtime.driver.set_active(_Absent(target))
@@ -138,8 +139,8 @@ def use_cache(folder: Path, target: GPUTarget) -> dict:
     """Take a folder of binaries that was made elsewhere: what of its stamp does not fit, '' if all does."""
     file = folder / STAMP
     made = json.loads(file.read_text()) if file.exists() else {}
-    differs = [f'{key} {made.get(key, "?")}, here {here}' for key, here in stamp(target).items() if made.get(key) != here]
-    return {'moved': relocate(folder), 'unfit': '; '.join(differs)}
+    unfit = [f'{key} {made.get(key, "?")}, here {own}' for key, own in stamp(target).items() if made.get(key) != own]
+    return {'moved': relocate(folder), 'unfit': '; '.join(unfit)}
 
 
 def relocate(folder: Path) -> int:

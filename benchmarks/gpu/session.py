@@ -49,8 +49,9 @@ class Session:
                 continue
             self._keep(section, name, {'error': DID_NOT_RETURN})
             start = time.time()
-            self._keep(section, name, _figures_or_reason(figures))
-            print(f'[{section}] {name} ({time.time() - start:.1f} s): {in_words(self.results[section][name])}', flush=True)
+            found = _figures_or_reason(figures)
+            self._keep(section, name, found)
+            print(f'[{section}] {name} ({time.time() - start:.1f} s): {in_words(found)}', flush=True)
             self._tidy_up()
 
     def _keep(self, section: str, name: str, figures: dict) -> None:
@@ -92,4 +93,5 @@ def _figures_or_reason(figures: Callable[[], dict]) -> dict:
 
 
 def in_words(figures: dict) -> str:
-    return '  '.join(f'{key} {value:.4g}' if isinstance(value, float) else f'{key} {value}' for key, value in figures.items())
+    words = (f'{value:.4g}' if isinstance(value, float) else str(value) for value in figures.values())
+    return '  '.join(f'{key} {value}' for key, value in zip(figures, words))

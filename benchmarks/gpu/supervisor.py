@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def supervise(command: Sequence[str], file: Path, end: float, stall: float = 180.0) -> int:
-    """Run `command` until it says that it is done or time is up: again if it died or kept no row for `stall` seconds."""
+    """Run `command` until it is done or time is up: again if it died, or kept no row for `stall` seconds."""
     while True:
         process = subprocess.Popen(command)
         begun = time.time()

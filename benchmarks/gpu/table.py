@@ -67,8 +67,8 @@ def _parts(results: Results) -> Iterator[str]:
 def _machine(results: Results) -> str:
     """One line of what it was measured on, and its ceilings."""
     rows = results.get('machine', {})
-    what = rows.get('what', {})
-    text = f'{what.get("name", "?")}; torch {what.get("torch")}, Triton {what.get("triton")}, Python {what.get("python")}.'
+    what = {'name': '?', 'torch': '?', 'triton': '?', 'python': '?', **rows.get('what', {})}
+    text = '{name}; torch {torch}, Triton {triton}, Python {python}.'.format(**what)
     ceilings = [
         f'{name} {_cell(value)} {unit}'
         for name, row in rows.items()
@@ -94,7 +94,8 @@ def _checks(results: Results) -> str:
 
 def _rows(results: Results, section: str) -> list[tuple[str, dict]]:
     """Those that hold figures."""
-    return [(name, row) for name, row in results.get(section, {}).items() if 'error' not in row and 'not measured' not in row]
+    rows = results.get(section, {})
+    return [(name, row) for name, row in rows.items() if not {'error', 'not measured'} & row.keys()]
 
 
 def _kernels(results: Results) -> str:
