@@ -83,13 +83,18 @@ def _figures_or_reason(figures: Callable[[], dict]) -> dict:
     given_up().clear()
     try:
         found = figures()
-        if instead := given_up():
-            raise RuntimeError(f'plain PyTorch ran instead: {"; ".join(instead.values())}')
+        refuse_plain_pytorch()
         return found
     except NotMeasured as reason:
         return {'not measured': str(reason)}
     except Exception as error:  # whatever a kernel, a compiler or a peer raises costs this row alone
         return {'error': f'{type(error).__name__}: {error}'[:600]}
+
+
+def refuse_plain_pytorch() -> None:
+    """Raises RuntimeError if a kernel gave way to plain PyTorch, as it would for a user."""
+    if instead := given_up():
+        raise RuntimeError(f'plain PyTorch ran instead: {"; ".join(instead.values())}')
 
 
 def in_words(figures: dict) -> str:

@@ -130,7 +130,7 @@ def not_measured(results: Results) -> list[str]:
         f'- not measured, {section}: {name}: {reason}'
         for section, rows in results.items()
         for name, row in rows.items()
-        if (reason := row.get('not measured') or (row.get('error') if section != 'check' else None))
+        if (reason := row.get('not measured') or row.get('error')) and 'verdict' not in row
     ]
 
 
