@@ -95,7 +95,7 @@ def compile_only(target: str, cache: Path) -> int:
     cache.mkdir(parents=True, exist_ok=True)
     precompile.relocate(cache)
     found = precompile.compile_all([*binaries(FULL), *tile_binaries(FULL)], chosen, precompile.workers())
-    precompile.write_stamp(cache, chosen)
+    precompile.pack(cache, chosen)
     print(json.dumps({**found, 'made_by': precompile.stamp(chosen)}, indent=1))
     return 1 if found['failed'] else 0
 

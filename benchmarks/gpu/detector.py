@@ -3,8 +3,6 @@
 from collections.abc import Callable
 
 import torch
-from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
@@ -49,8 +47,11 @@ def _of_mmdet(config: str) -> Config:
     return get_config(config)
 
 
-def _sample(height: int, width: int) -> DetDataSample:
-    """Rectangles of random places, sizes and classes."""
+def _sample(height: int, width: int):
+    """Rectangles of one class, of random places and sizes."""
+    from mmdet.structures import DetDataSample  # which takes mmcv's operators as it finds them: they are installed now
+    from mmdet.structures.mask import BitmapMasks
+
     low = torch.rand(OBJECTS, 2) * torch.tensor([width, height]) * 0.7
     boxes = torch.cat([low, low + torch.tensor([width, height]) * (0.05 + 0.2 * torch.rand(OBJECTS, 2))], dim=1)
     masks = torch.zeros(OBJECTS, height, width, dtype=torch.uint8)
@@ -59,6 +60,6 @@ def _sample(height: int, width: int) -> DetDataSample:
     meta = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0), img_id=0)
     sample = DetDataSample(metainfo=meta)
     sample.gt_instances = InstanceData(
-        bboxes=boxes, labels=torch.randint(0, 80, (OBJECTS,)), masks=BitmapMasks(masks.numpy(), height, width)
+        bboxes=boxes, labels=torch.zeros(OBJECTS).long(), masks=BitmapMasks(masks.numpy(), height, width)
     )
     return sample

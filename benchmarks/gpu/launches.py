@@ -91,7 +91,9 @@ def distinct(launches: list[Launch]) -> list[Binary]:
 def _specialised(parameter, value: Any) -> Any:
     """What Triton distinguishes of an argument."""
     if isinstance(value, Pointer):
-        return value.dtype, value.address
+        return value.dtype, value.address == 0
+    if isinstance(value, float) and not parameter.is_constexpr:
+        return 'float'
     if parameter.is_constexpr or not isinstance(value, int):
         return str(value)
     width = 32 if -(2**31) <= value < 2**31 else 64

@@ -92,7 +92,7 @@ def prepare(target: GPUTarget, launchers: bool = False) -> None:
 
 
 def compile_one(binary: Binary) -> tuple[bool, str]:
-    """Whether it was in the cache, and what went wrong."""
+    """Whether Triton says that nothing had to be compiled, and what went wrong."""
     _hits.clear()
     try:
         kernel = getattr(import_module(binary.module), binary.name)
@@ -104,7 +104,7 @@ def compile_one(binary: Binary) -> tuple[bool, str]:
             from triton.backends.nvidia.driver import CudaLauncher
 
             CudaLauncher(compiled.src, compiled.metadata)
-    return bool(_hits and _hits[0]), ''
+    return hasattr(triton, 'knobs') and all(_hits), ''
 
 
 def stamp(target: GPUTarget) -> dict[str, str]:
@@ -131,7 +131,10 @@ def _sources() -> list[Path]:
     return sorted(Path(str(kernels.__file__)).parent.rglob('*.py'))
 
 
-def write_stamp(folder: Path, target: GPUTarget) -> None:
+def pack(folder: Path, target: GPUTarget) -> None:
+    """Stamp a folder that is to travel, and leave out what is not run."""
+    for file in folder.glob('*/*.source'):
+        file.unlink()
     (folder / STAMP).write_text(json.dumps(stamp(target), indent=1))
 
 

@@ -182,7 +182,7 @@ def _travel(folder: Path, moved: Path) -> dict:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('TRITON_CACHE_DIR', str(folder))
         made = precompile.compile_one(carry)
-        precompile.write_stamp(folder, target)
+        precompile.pack(folder, target)
         folder.rename(moved)
         patch.setenv('TRITON_CACHE_DIR', str(moved))
         unfit = [precompile.use_cache(moved, each)['unfit'] for each in (target, precompile.parse_target('hip:gfx942'))]
