@@ -55,7 +55,7 @@ def _num_chunks(steps: int, straight: Sequence[int]) -> int:
 
 ANY_RANK = 1 << 30
 # Tiles by kernel and by the most states they serve, those of straight runs by the highest rank: the ones with the
-# fewest instructions and no spills. The first one runs; benchmarks/gpu.py times the others. `carry` has rows of chunks.
+# fewest instructions and no spills. The first one runs; benchmarks.gpu times others. `carry` has rows of chunks.
 TILES = {
     ('straight_sweep', 32): [Tile(16, 32, 1), Tile(32, 32, 2)],
     ('straight_sweep', ANY_RANK): [Tile(16, 64, 2), Tile(32, 64, 4)],
