@@ -24,9 +24,6 @@ SHAPES = {  # batch, height, width, channels, states, dt rank (None: expanded), 
 MODELS = {'model_vmamba_t_512': ('vmamba_tiny_s1l8', 512), 'model_localvmamba_t_512': ('localvmamba_tiny', 512)}
 VIL = {'vil_t_800x1280': (1, 4000, 4, 96), 'vil_s_800x1280': (1, 4000, 4, 192)}  # batch, tokens, heads, head width
 LOOP_LIMIT = 1 << 27  # elements of the loop's largest tensor; above, it is left out
-STAGES = [(200, 320, 1), (100, 160, 2), (50, 80, 4), (25, 40, 8)]  # map and width factor at 800 x 1280
-VMAMBA = dict(N=1, widths=[96 * f for *_, f in STAGES], depths=[2, 2, 8, 2], orders=scans.CROSS_SCAN)
-LOCALVMAMBA = dict(N=16, widths=[192 * f for *_, f in STAGES], depths=[2, 2, 9, 2], orders=('h', 'v_flip', 'w2', 'w7'))
 
 
 def inputs(shape, device, dtype):
@@ -42,21 +39,20 @@ def inputs(shape, device, dtype):
     return [None if z is None else z.to(device) for z in tensors], scans.orders(names, H, W, device)
 
 
-def scan_inputs(b, H, W, d, N, orders, dtype, rank=None, grad=False, bias=-4.0) -> tuple[list[Tensor], scans.Orders]:
+def scan_inputs(b, L, K, d, N, rank, dtype, bias=-4.0, device='cuda') -> list[Tensor]:
     """Random inputs of one fused scan, laid out as a model's: dt, B and C are parts of one projection."""
-    rank, K = rank or -(-d // 16), len(orders)
-    generator = torch.Generator('cuda').manual_seed(0)
-    draw = partial(torch.randn, generator=generator, device='cuda')
-    projected = draw(b, H * W, K, rank + 2 * N).to(dtype)
-    x, weight = draw(b, H * W, d).to(dtype), draw(K, d, rank) * rank**-0.5
-    A = -torch.arange(1.0, N + 1, device='cuda').expand(K, d, N).contiguous()
+    generator = None if device == 'meta' else torch.Generator(device).manual_seed(0)
+    draw = partial(torch.randn, generator=generator, device=device)
+    projected = draw(b, L, K, rank + 2 * N).to(dtype)
+    x, weight = draw(b, L, d).to(dtype), draw(K, d, rank) * rank**-0.5
+    A = -torch.arange(1.0, N + 1, device=device).expand(K, d, N).contiguous()
     tensors = [x, *projected.split([rank, N, N], dim=-1), draw(K, d), draw(K, d) + bias, weight]
     tensors.insert(2, A)
-    return [t.detach().requires_grad_(grad) for t in tensors], scans.orders(orders, H, W, 'cuda')
+    return tensors
 
 
-def mlstm_inputs(dtype):
-    """ViL-T at 800 x 1280: 4,000 tokens, 4 heads of 96."""
-    shape = (2, 4000, 4)
-    q, k, v = (torch.randn(*shape, 96, device='cuda', dtype=dtype) for _ in range(3))
-    return [q, k, v, torch.randn(shape, device='cuda'), torch.randn(shape, device='cuda') + 3]
+def mlstm_inputs(b, S, heads, dim, dtype, device='cuda') -> list[Tensor]:
+    """Random q, k, v, input gates and forget gates of one mLSTM."""
+    draw = partial(torch.randn, device=device)
+    gates = draw(b, S, heads), draw(b, S, heads) + 3
+    return [*(draw(b, S, heads, dim).to(dtype) for _ in range(3)), *gates]

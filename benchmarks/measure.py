@@ -23,8 +23,8 @@ def timed(call: Callable[[], object], device: str, budget: float = 2.0, least: i
     return min(times)
 
 
-def graph_ms(call: Callable[[], object], repeats: int = 10) -> float:
-    """Milliseconds of GPU time of one `call`, replayed as a CUDA graph."""
+def graph_ms(call: Callable[[], object], repeats: int = 10, calls: int = 1) -> float:
+    """Milliseconds of GPU time of one `call`: `calls` of them, replayed as one CUDA graph."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -34,8 +34,9 @@ def graph_ms(call: Callable[[], object], repeats: int = 10) -> float:
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        call()
-    return event_ms(graph.replay, repeats)
+        for _ in range(calls):
+            call()
+    return event_ms(graph.replay, repeats) / calls
 
 
 def event_ms(call: Callable[[], object], repeats: int = 5) -> float:

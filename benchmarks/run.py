@@ -90,9 +90,9 @@ def scan_rows(shape, args) -> list[dict]:
     b, H, W, d, N, _, names = shape
     backends = ['triton' if args.device == 'cuda' else 'numba', 'blocked']
     with ExitStack() as added:
-        if args.device == 'cuda' and (peer := peers.mamba_ssm_scan()):
-            added.enter_context(register('selective_scan', 'mamba_ssm', peer))
-            backends.append('mamba_ssm')
+        for who, peer in peers.installed(peers.SCANS).items() if args.device == 'cuda' else ():
+            added.enter_context(register('selective_scan', who, peer))
+            backends.append(who)
         if dtype == torch.float32 and b * H * W * d * N * len(names) <= LOOP_LIMIT and not args.no_loop:
             added.enter_context(register('selective_scan', 'loop', peers.loop))
             backends.append('loop')
@@ -114,7 +114,7 @@ def mlstm_rows(shape, args) -> list[dict]:
     tensors = [q, k, v, *(torch.randn(*shape[:3], dtype=dtype, device=args.device) + shift for shift in (0, 3))]
     runs = {'blocked': partial(mlstm, backend='blocked')}
     if args.device == 'cuda':
-        runs = {'triton': partial(mlstm, backend='triton'), **runs, **peers.of_mlstm()}
+        runs = {'triton': partial(mlstm, backend='triton'), **runs, **peers.installed(peers.MLSTMS)}
     if not args.no_loop:
         runs['loop'] = partial(mlstm, backend='reference')
     exact = mlstm(*(z[:, :512].double() for z in tensors), backend='reference')

@@ -112,6 +112,11 @@ def give_up(op: str, backend: str, error: Exception) -> str:
     return _given_up.setdefault((op, backend), f'its {backend} kernel fails [{_versions(backend)}]: {in_words(error)}')
 
 
+def given_up() -> dict[tuple[str, str], str]:
+    """(operator, backend) -> why it is not used any more; cleared, all are tried again."""
+    return _given_up
+
+
 def is_kernels_fault(error: BaseException) -> bool:
     """Whether an error comes of compiling or launching a kernel, not of its inputs, of memory or of a lost device."""
     if _is_out_of_memory(error) or _is_lost(error):

@@ -1,7 +1,7 @@
 """Vision state-space backbones for dense prediction.
 
-Importing registers every variant with timm, and the backbones with mmengine's registry where that is installed;
-the rest of OpenMMLab is imported, and patched, by `mmvssm.openmmlab` alone.
+Importing registers every variant with timm (without which there are the kernels alone), and the backbones with
+mmengine's registry where that is installed; the rest of OpenMMLab is imported, and patched, by `mmvssm.openmmlab`.
 """
 
 import sys
@@ -46,5 +46,5 @@ def __getattr__(name: str) -> object:
 if TYPE_CHECKING:
     from .backbones import create_model, list_models, load_weights
     from .flops import count_flops, flop_terms
-elif not _COMMAND:
+elif not _COMMAND and find_spec('timm') is not None:
     globals().update(_register())

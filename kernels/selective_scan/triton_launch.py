@@ -55,7 +55,7 @@ def _num_chunks(steps: int, straight: Sequence[int]) -> int:
 
 ANY_RANK = 1 << 30
 # Tiles by kernel and by the most states they serve, those of straight runs by the highest rank: the ones with the
-# fewest instructions and no spills. The first one runs; benchmarks/gpu.py times the others. `carry` has rows of chunks.
+# fewest instructions and no spills. The first one runs; benchmarks.gpu times others. `carry` has rows of chunks.
 TILES = {
     ('straight_sweep', 32): [Tile(16, 32, 1), Tile(32, 32, 2)],
     ('straight_sweep', ANY_RANK): [Tile(16, 64, 2), Tile(32, 64, 4)],
@@ -69,6 +69,8 @@ TILES = {
     ('straight_gradients, float32', ANY_RANK): [Tile(16, 32, 8)],
     ('sweep', 1): [Tile(32, 32, 2), Tile(32, 32, 4), Tile(32, 32, 2, 3)],
     ('sweep', 16): [Tile(16, 32, 4), Tile(16, 16, 4)],
+    ('gradient_sweep', 1): [Tile(32, 32, 2), Tile(32, 32, 4), Tile(32, 32, 2, 3)],
+    ('gradient_sweep', 16): [Tile(16, 32, 4), Tile(16, 16, 4)],
     ('gradients', 1): [Tile(16, 32, 4), Tile(16, 32, 8)],
     ('gradients', 8): [Tile(16, 16, 4)],
     ('gradients', 16): [Tile(16, 16, 8)],
@@ -195,7 +197,7 @@ class _Scan:
         )  # fmt: skip
 
     def run_gradient_sweep(self, dy, grads, deltas) -> None:
-        tile = self.tile('sweep')
+        tile = self.tile('gradient_sweep')
         grid = self.b * self.K * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
         gradient_sweep[(grid,)](
             *_rows(self.dt), *_rows(self.C), *_rows(dy), *self.given, *self.index, grads, deltas,

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from . import aot, sass
+from benchmarks import sass
+
+from . import aot
 from .mlstm import launches as mlstm
 from .selective_scan import launches as scan
 
