@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -269,6 +269,10 @@ def _stack(each: Sequence[Tensor], num_tokens: int, straight: tuple[int, ...]) -
     if not each:
         raise ValueError('orders: at least one scan order is needed')
     length = each[0].shape[0]
+    if not is_compiling() and not is_tracing() and all(index.shape[0] == length for index in each):
+        index = torch.stack(tuple(each))
+        lengths = torch.full((len(each),), length, dtype=torch.int32, device=index.device)
+        return Orders(index, lengths, num_tokens, straight)
     for index in each[1:]:
         length = largest(length, index.shape[0])
     index = torch.stack([F.pad(i, (0, length - i.shape[0]), value=-1) for i in each])
@@ -286,9 +290,9 @@ def _place(layer, k: int) -> str:
     return '' if layer is None else f'{layer.order_field}[{k}]'
 
 
-CACHE_BYTES = (
-    256 * 2**20
-)  # of index tables, on all devices together; 18 sizes of LocalVMamba-T near 800 x 1336 take 95 MB
+# Of index tables, on all devices together. A size of LocalVMamba-T near 800 x 1333 takes 3.2 MB, one of VMamba-T 1.4:
+# even 120 sizes as large fit. A multi-scale schedule of 137 from 480 x 640 on takes about 240 MB.
+CACHE_BYTES = 384 * 2**20
 
 
 class _Cache:
@@ -308,7 +312,7 @@ class _Cache:
     def _renew_lock(self) -> None:
         self._lock = threading.Lock()
 
-    def get(self, orders: tuple[Order, ...], *place) -> Orders | Tensor | None:
+    def get(self, orders: tuple[Order, ...], *place):
         """What was put for `orders` (one or several) at `place`, or None."""
         key = self._key(orders, self._functions(orders), place)
         with self._lock:
@@ -317,8 +321,8 @@ class _Cache:
             self._entries.move_to_end(key)
             return self._entries[key][0]
 
-    def put(self, value: Orders | Tensor, orders: tuple[Order, ...], *place) -> None:
-        tensors = [value] if isinstance(value, Tensor) else [value.index, value.lengths]
+    def put(self, value: tuple | Tensor, orders: tuple[Order, ...], *place) -> None:
+        tensors = [value] if isinstance(value, Tensor) else [part for part in value if isinstance(part, Tensor)]
         size = 4096 + sum(t.numel() * t.element_size() for t in tensors)
         functions = self._functions(orders)
         key = self._key(orders, functions, place)
@@ -358,11 +362,11 @@ def made_by(maker: Callable[..., Orders]) -> Iterator[None]:
 def orders(names: Sequence[Order], H: int, W: int, device=None, layer=None) -> Orders:
     """The index tables of `names` for an (H, W) map, on `device`.
 
-    In eager mode the table of each order is made once and remembered, as is their stack, within `CACHE_BYTES`; a
-    function is called once for a size and device, and what it returns is checked then. While torch.compile,
-    torch.export or torch.jit.trace trace, tables are made of torch operations, so that H and W may be symbolic. There a
-    function is traced along; where it cannot be, it breaks the graph, or is a constant of one size if it is decorated
-    with torch.compiler.assume_constant_result.
+    In eager mode tables are made once for a list of orders and remembered, within `CACHE_BYTES`; a function is called
+    once for a size and device, and what it returns is checked then. While torch.compile, torch.export or
+    torch.jit.trace trace, tables are made of torch operations, so that H and W may be symbolic. There a function is
+    traced along; where it cannot be, it breaks the graph, or is a constant of one size if it is decorated with
+    torch.compiler.assume_constant_result.
 
     Args:
         layer: an object whose `order_field` says where the orders were given, for errors (but not while compiling,
@@ -371,26 +375,60 @@ def orders(names: Sequence[Order], H: int, W: int, device=None, layer=None) -> O
     Raises:
         ValueError: no such order, or a function that fails or returns no order.
     """
+    return derived(_themselves, names, H, W, device, layer)
+
+
+def _themselves(orders: Orders, whole: bool) -> Orders:
+    return orders
+
+
+Derived = TypeVar('Derived', bound=tuple)
+
+
+def derived(
+    make: Callable[[Orders, bool], Derived], names: Sequence[Order], H: int, W: int, device=None, layer=None
+) -> Derived:
+    """What `make` makes of :func:`orders`, with their arguments, remembered as they are.
+
+    Args:
+        make: (orders, whole) -> a tuple of tensors and constants; `whole`: every order is known to read every token and
+            to have no padding. A function of a module, by which the result is remembered.
+    """
     if (maker := _maker.get()) is not None:
-        return maker(names, H, W, device, layer)
+        return make(maker(names, H, W, device, layer), False)
     if is_compiling():
-        return build(names, H, W, device)
+        return make(build(names, H, W, device), False)
     if is_tracing():
-        return build(names, H, W, device, layer)
+        return make(build(names, H, W, device, layer), False)
     with torch.inference_mode(False), torch._C._DisableFuncTorch():  # tables outlive that mode and any transform
         probe = torch.empty(0, device=device)
         if type(probe) is not Tensor:  # under a fake-tensor or similar mode; such tables must not outlive it
-            return build(names, H, W, device, layer)
+            return make(build(names, H, W, device, layer), False)
         names, device = tuple(names), probe.device
-        found = _cache.get(names, 'stack', H, W, device)
+        found = _cache.get(names, make, H, W, device)
         if found is None:
             tables = [_remembered(name, H, W, device, _place(layer, k)) for k, name in enumerate(names)]
-            found = _stack(tables, H * W, _straight(names, H, W))
-            _cache.put(found, names, 'stack', H, W, device)
+            found = make(_stack(tables, H * W, _straight(names, H, W)), _whole(names, H, W))
+            _cache.put(found, names, make, H, W, device)
         return found
 
 
+def _whole(names: Sequence[Order], H: int, W: int) -> bool:
+    """See `derived`."""
+    return bool(_straight(names, H, W)) or all(_is_built_in(name) and _fills(name, H, W) for name in names)
+
+
+def _fills(name: str, H: int, W: int) -> bool:
+    base = name.removesuffix('_flip')
+    if base[1:].isdecimal():
+        return H % int(base[1:]) == W % int(base[1:]) == 0
+    return ORDERS.get(base) in (rows, columns)
+
+
 def _remembered(name: Order, H: int, W: int, device, field: str) -> Tensor:
+    """The table of one order: a function's is kept, the built-in ones are made faster than they are kept."""
+    if _is_built_in(name):
+        return table(name, H, W, device, field)
     found = _cache.get((name,), H, W, device)
     if found is None:
         with torch.device('cpu'):  # where a function may make its table; its default device need not be ours
@@ -399,10 +437,36 @@ def _remembered(name: Order, H: int, W: int, device, field: str) -> Tensor:
     return found
 
 
-def _take(x: Tensor, index: Tensor) -> Tensor:
-    """Entries `index` of dimension 1 of x (B, M, ...), 0 where index is M: (B, *index.shape, ...)."""
-    padded = torch.cat([x, x.new_zeros(x.shape[0], 1, *x.shape[2:])], dim=1)
+def _take(x: Tensor, index: Tensor, whole: bool = False) -> Tensor:
+    """Entries `index` of dimension 1 of x (B, M, ...), 0 where it is M (never if `whole`): (B, *index.shape, ...)."""
+    padded = x if whole else torch.cat([x, x.new_zeros(x.shape[0], 1, *x.shape[2:])], dim=1)
     return padded.index_select(1, index.reshape(-1)).view(x.shape[0], *index.shape, *x.shape[2:])
+
+
+class Routes(NamedTuple):
+    """Where tokens are at each step, and outputs at each token: the orders as :func:`read` and :func:`write_each` want.
+
+    Attributes:
+        tokens: (S, K) integers, the token read at each step; L, their number, at padding.
+        places: (L, K) integers, where in S * K outputs, step by step, each order's is for each token; S * K where an
+            order never reads it.
+        whole: neither occurs.
+    """
+
+    tokens: Tensor
+    places: Tensor
+    whole: bool
+
+
+def routes(orders: Orders, whole: bool = False) -> Routes:
+    """The routes of `orders`; for :func:`derived`, which keeps them."""
+    K, S = orders.index.shape
+    index = orders.index
+    tokens = index if whole else torch.where(index < 0, orders.num_tokens, index)
+    tokens = tokens.t().contiguous()
+    step = _inverse(orders).t()
+    places = step * K + torch.arange(K, device=step.device)
+    return Routes(tokens, torch.where(step == S, S * K, places).int(), whole)
 
 
 def _inverse(orders: Orders) -> Tensor:
@@ -417,8 +481,13 @@ def _inverse(orders: Orders) -> Tensor:
 
 def read(x: Tensor, orders: Orders) -> Tensor:
     """Read the tokens x (B, L, ...) along each order: (B, K, S, ...), zeros at padding."""
-    index = orders.index.long()
+    index = orders.index
     return _take(x, torch.where(index < 0, orders.num_tokens, index))
+
+
+def read_steps(x: Tensor, routes: Routes) -> Tensor:
+    """As `read`, step by step: (B, S, K, ...)."""
+    return _take(x, routes.tokens, routes.whole)
 
 
 def read_each(x: Tensor, orders: Orders) -> Tensor:
@@ -441,12 +510,9 @@ def write(y: Tensor, orders: Orders) -> Tensor:
     return _take(flat, torch.where(step == S, K * S, own))
 
 
-def write_each(y: Tensor, orders: Orders) -> Tensor:
+def write_steps(y: Tensor, routes: Routes) -> Tensor:
     """As `write`, for outputs that lie step by step, y (B, S, K, ...): (B, L, K, ...)."""
-    K, S = orders.index.shape
-    step = _inverse(orders).t()
-    own = step * K + torch.arange(K, device=step.device)
-    return _take(y.reshape(y.shape[0], S * K, *y.shape[3:]), torch.where(step == S, S * K, own))
+    return _take(y.flatten(1, 2), routes.places, routes.whole)
 
 
 def merge(y: Tensor, orders: Orders) -> Tensor:

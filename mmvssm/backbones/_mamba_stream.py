@@ -105,6 +105,11 @@ def with_class_token(orders: scans.Orders, position: int) -> scans.Orders:
     return scans.Orders(index, orders.lengths.clamp(min=position) + 1, orders.num_tokens + 1)
 
 
+def routes_around_class(orders: scans.Orders, whole: bool) -> scans.Routes:
+    """`scans.routes` of a sequence with a class token in its middle."""
+    return scans.routes(with_class_token(orders, class_positions(orders.num_tokens, 'middle')[0]), whole)
+
+
 class RotaryTables(nn.Module):
     """The constant tables `freqs_cos`, `freqs_sin` as they stand in checkpoints.
 
@@ -163,14 +168,31 @@ class Directions(nn.Module):
         """The branches' modules or parameters of one role: conv, x_proj, dt_proj, A_log, D."""
         return [getattr(self, names[role]) for names in self.branch_names]
 
-    def scan(self, u: Tensor, orders=None, merge: bool = True) -> Tensor:
-        """Project and scan the convolved branches u (B, K, L, d); (B, L, d) where `merge`, else (B, L, K, d)."""
-        projected = torch.stack([proj(s) for s, proj in zip(u.unbind(1), self.each('x_proj'))], dim=1)
-        dt, B, C = projected.transpose(1, 2).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+    def convolved(self, x: Tensor) -> Tensor:
+        """The branches' convolutions, each of its own input x (B, L, K, d), and SiLU; every branch looks back."""
+        convs = self.each('conv')
+        if all(is_plain(conv, nn.Conv1d) and (conv.bias is None) == (convs[0].bias is None) for conv in convs):
+            weight = torch.cat([conv.weight for conv in convs])
+            bias = None if convs[0].bias is None else torch.cat([conv.bias for conv in convs])
+            return F.silu(causal_conv(x.flatten(2), weight, bias)).unflatten(2, x.shape[2:])
+        each = zip(x.unbind(2), convs)
+        return F.silu(torch.stack([convolve_causally(conv, own) for own, conv in each], dim=2))
+
+    def projected(self, u: Tensor) -> Tensor:
+        """dt, B and C of each branch's own u (B, L, K, d): (B, L, K, R + 2N)."""
+        layers = self.each('x_proj')
+        if all(is_plain(proj, nn.Linear) and proj.bias is None for proj in layers):
+            weights = torch.stack([proj.weight for proj in layers])
+            return (u.flatten(0, 1).transpose(0, 1) @ weights.mT).transpose(0, 1).unflatten(0, u.shape[:2])
+        return torch.stack([proj(own) for own, proj in zip(u.unbind(2), layers)], dim=2)
+
+    def scan(self, u: Tensor, orders: scans.Orders, merge: bool = True) -> Tensor:
+        """Project and scan the convolved branches u (B, L, K, d); (B, L, d) where `merge`, else (B, L, K, d)."""
+        dt, B, C = self.projected(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         A_log = torch.stack(self.each('A_log'))
         dt, dt_weight, dt_bias = self._step_sizes(dt)
         return selective_scan(
-            u.transpose(1, 2),
+            u,
             dt,
             -torch.exp(A_log if A_log.dtype == torch.float64 else A_log.float()),
             B,
@@ -182,11 +204,11 @@ class Directions(nn.Module):
             merge=merge,
         )
 
-    def scan_along(self, x: Tensor, orders: scans.Orders) -> Tensor:
+    def scan_along(self, x: Tensor, routes: scans.Routes) -> Tensor:
         """Read tokens x (B, L, d) along the branches' orders, convolve, scan and write back: (B, L, K, d)."""
-        sequences = zip(scans.read(x, orders).unbind(1), self.each('conv'))
-        u = torch.stack([F.silu(convolve_causally(conv, s)) for s, conv in sequences], dim=1)
-        return scans.write_each(self.scan(u, merge=False), orders)
+        u = self.convolved(scans.read_steps(x, routes))
+        in_turn = scans.orders(('h',) * u.shape[2], 1, u.shape[1], x.device)
+        return scans.write_steps(self.scan(u, in_turn, merge=False), routes)
 
     def _step_sizes(self, dt: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """dt (B, L, K, R) with the projections' weights and biases, or (B, L, K, d), projected already.

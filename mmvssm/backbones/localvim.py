@@ -26,11 +26,10 @@ from ._mamba_stream import (
     Stream,
     StreamBackbone,
     branch,
-    class_positions,
     relate_stream,
     rotation_tables,
+    routes_around_class,
     shrunk_uniform_,
-    with_class_token,
 )
 from ._registry import Family, Variant
 from ._search import Choice, Searched, relate_candidates, with_candidates
@@ -76,11 +75,10 @@ class MultiMamba(Directions):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, L, C) -> (B, L, C), the patches in raster order over `grid`."""
-        orders = scans.orders(self.directions, *grid, x.device, layer=self)
-        if self.class_token:
-            orders = with_class_token(orders, class_positions(grid[0] * grid[1], 'middle')[0])
+        make = routes_around_class if self.class_token else scans.routes
+        routes = scans.derived(make, self.directions, *grid, x.device, layer=self)
         x, z = self.in_proj(x).chunk(2, dim=-1)
-        y = self.scan_along(x, orders)
+        y = self.scan_along(x, routes)
         y = y * F.silu(z).unsqueeze(2)  # the gate is per token, so it may as well act after the writing back
         y = y * self.attn(y)
         return self.out_proj(reduce(torch.add, y.unbind(2)) if self.multi_scan is None else self.multi_scan(y))

@@ -25,12 +25,11 @@ from ._mamba_stream import (
     Stream,
     StreamBackbone,
     branch,
-    class_positions,
     convolve_causally,
     relate_stream,
     rotation_tables,
+    routes_around_class,
     shrunk_uniform_,
-    with_class_token,
 )
 from ._registry import Family, Variant
 from ._search import Choice, Searched, relate_candidates, with_candidates
@@ -99,14 +98,12 @@ class BiMamba(Directions):
 
     def _both_ways(self, x: Tensor) -> Tensor:
         ways = zip(self.each('conv'), (False, True))
-        u = torch.stack([F.silu(convolve_causally(conv, x, back)) for conv, back in ways], dim=1)
+        u = F.silu(torch.stack([convolve_causally(conv, x, back) for conv, back in ways], dim=2))
         return self.scan(u, scans.orders(RASTER, 1, x.shape[1], x.device))
 
     def _along_orders(self, x: Tensor, grid: Grid) -> Tensor:
-        orders = scans.orders(self.scan_orders, *grid, x.device, layer=self)
-        if self.class_token:
-            orders = with_class_token(orders, class_positions(grid[0] * grid[1], 'middle')[0])
-        y = self.scan_along(x, orders)
+        make = routes_around_class if self.class_token else scans.routes
+        y = self.scan_along(x, scans.derived(make, self.scan_orders, *grid, x.device, layer=self))
         return y.sum(dim=2) if self.multi_scan is None else self.multi_scan(y)
 
     def extra_repr(self) -> str:
