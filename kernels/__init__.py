@@ -7,15 +7,19 @@ if __name__ == 'kernels':
 
 from .backend import SlowKernelWarning, use_backend
 from .causal_conv import causal_conv
+from .gated_norm import gated_norm
 from .mlstm import mlstm
 from .operators import register
+from .pooled_norm import pooled_norm
 from .selective_scan import selective_scan
 from .spectral import resize_spectral_weight, spectral_filter
 
 __all__ = [
     'SlowKernelWarning',
     'causal_conv',
+    'gated_norm',
     'mlstm',
+    'pooled_norm',
     'register',
     'resize_spectral_weight',
     'selective_scan',

@@ -80,7 +80,7 @@ class register:
     """Add an implementation in plain PyTorch to an operator, for good or as a context manager: a peer to compare with.
 
     Args:
-        operator: 'selective_scan', 'mlstm', 'spectral_filter' or 'causal_conv'.
+        operator: 'selective_scan', 'mlstm', 'spectral_filter', 'causal_conv', 'pooled_norm' or 'gated_norm'.
         name: what `backend=` will call it; `auto` never takes it.
         function: takes what the operator's `blocked.py` takes, and is differentiable.
 

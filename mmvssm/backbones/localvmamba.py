@@ -14,7 +14,7 @@ from mmvssm import scans
 from ._backbone import drop_path_rates
 from ._graph import one_node
 from ._layers import DirectionalScan, LayerNorm, PatchMerging, conv_stem, nchw, resolve_dt_rank
-from ._local import BiAttn
+from ._local import BiAttn, gated_and_normed
 from ._registry import Family, Variant
 from ._search import Choice, Searched, relate_candidates, with_candidates
 from ._settings import check_inner
@@ -23,7 +23,7 @@ from ._timm import register
 
 
 class MultiScan(nn.Module):
-    """Gates the branches (B, L, K, d) and sums them.
+    """Gates the branches (B, L, K, d), sums and norms them, and gates the tokens.
 
     Args:
         dim: channels d.
@@ -33,12 +33,13 @@ class MultiScan(nn.Module):
         super().__init__()
         self.attn = BiAttn(dim)
 
-    def forward(self, y: Tensor) -> Tensor:
-        return (y * self.attn(y)).sum(dim=2)
+    def forward(self, y: Tensor, norm: nn.Module, z: Tensor) -> Tensor:
+        """silu(z) norm(sum), of z's shape (B, H, W, d)."""
+        return gated_and_normed(y, self.attn(y), norm, z)
 
 
 class ChosenMultiScan(Choice):
-    """Of a supernet: gates the branches (B, L, K, d) and weighs them.
+    """Of a supernet: gates the branches (B, L, K, d), weighs and norms them, and gates the tokens.
 
     Args:
         dim: channels d.
@@ -49,8 +50,9 @@ class ChosenMultiScan(Choice):
         super().__init__(candidates)
         self.attn = BiAttn(dim)
 
-    def forward(self, y: Tensor) -> Tensor:
-        return super().forward(y * self.attn(y))
+    def forward(self, y: Tensor, norm: nn.Module, z: Tensor) -> Tensor:
+        """silu(z) norm(sum), of z's shape (B, H, W, d)."""
+        return norm(super().forward(y * self.attn(y))).view(z.shape).to(z.dtype) * F.silu(z)
 
 
 @one_node
@@ -83,9 +85,8 @@ class LocalSS2D(DirectionalScan):
         x, z = self.in_proj(x).chunk(2, dim=-1)
         x = F.silu(self.conv2d(nchw(x)).permute(0, 2, 3, 1))
         orders = scans.orders(self.directions, height, width, x.device, layer=self)
-        y = self.multi_scan(self.scan(x.flatten(1, 2), orders, merge=False))
-        y = self.out_norm(y).unflatten(1, (height, width)).to(x.dtype)
-        return self.out_proj(y * F.silu(z))
+        y = self.scan(x.flatten(1, 2), orders, merge=False)
+        return self.out_proj(self.multi_scan(y, self.out_norm, z))
 
     def extra_repr(self) -> str:
         return f'directions={self.directions}'

@@ -115,8 +115,9 @@ def recording(module, target: str) -> Iterator[list[Launch]]:
     """Replace the Triton kernels that `module` launches; yields what they are launched with on `target`."""
     launches: list[Launch] = []
     kernels = {name: value for name, value in vars(module).items() if isinstance(value, JITFunction)}
-    replaced = {name: _Recorder(kernel, launches) for name, kernel in kernels.items()}
-    replaced['has_tf32'] = lambda device: target.startswith('sm_') or target == 'gfx942'
+    replaced: dict = {name: _Recorder(kernel, launches) for name, kernel in kernels.items()}
+    if hasattr(module, 'has_tf32'):
+        replaced['has_tf32'] = lambda device: target.startswith('sm_') or target == 'gfx942'
     before = {name: getattr(module, name) for name in replaced}
     try:
         vars(module).update(replaced)

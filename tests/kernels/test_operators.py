@@ -18,7 +18,8 @@ def twice(x, weight, bias, reverse):
 
 def test_every_operator_has_the_same_files():
     folders = {path.parent for path in KERNELS.glob('*/function.py')}
-    assert {folder.name for folder in folders} == {'causal_conv', 'mlstm', 'selective_scan', 'spectral'}
+    names = {'causal_conv', 'gated_norm', 'mlstm', 'pooled_norm', 'selective_scan', 'spectral'}
+    assert {folder.name for folder in folders} == names
     assert [folder.name for folder in folders if not {path.name for path in folder.glob('*.py')} >= FILES] == []
 
 
