@@ -415,10 +415,12 @@ def derived(
 
 def _whole(names: Sequence[Order], H: int, W: int) -> bool:
     """See `derived`."""
-    return bool(_straight(names, H, W)) or all(_is_built_in(name) and _fills(name, H, W) for name in names)
+    return bool(_straight(names, H, W)) or all(_fills(name, H, W) for name in names)
 
 
-def _fills(name: str, H: int, W: int) -> bool:
+def _fills(name: Order, H: int, W: int) -> bool:
+    if not isinstance(name, str) or not _is_built_in(name):
+        return False
     base = name.removesuffix('_flip')
     if base[1:].isdecimal():
         return H % int(base[1:]) == W % int(base[1:]) == 0

@@ -286,3 +286,36 @@ def test_a_fork_while_the_cache_is_held_does_not_hang():
         child.start()
     child.join(60)
     assert child.exitcode == 0
+
+
+@pytest.mark.parametrize('size', SIZES, ids=str)
+@pytest.mark.parametrize(
+    'names', [CROSS_SCAN, LOCAL_SCAN, ATROUS_SCAN, (spiral, 'w3')], ids=['v', 'w', 'atrous', 'own']
+)
+def test_remembered_routes_read_and_write_as_orders_do(names, size):
+    routes, made = scans.derived(scans.routes, names, *size), orders(names, *size)
+    x, y = torch.randn(2, made.num_tokens, 3), torch.randn(2, *made.index.shape, 3)
+    assert torch.equal(scans.read_steps(x, routes), read(x, made).transpose(1, 2))
+    assert torch.equal(scans.write_steps(y.transpose(1, 2), routes), write(y, made).transpose(1, 2))
+    assert scans.derived(scans.routes, names, *size).places is routes.places
+    assert not routes.whole or (routes.tokens < made.num_tokens).all()
+
+
+def test_routes_without_padding_are_known_without_looking():
+    assert scans.derived(scans.routes, LOCAL_SCAN, 14, 28).whole
+    assert not scans.derived(scans.routes, LOCAL_SCAN, 14, 27).whole
+    assert not scans.derived(scans.routes, ATROUS_SCAN, 1, 1).whole
+    assert not scans.derived(scans.routes, [lambda H, W: torch.arange(H * W)], 2, 3).whole
+
+
+def test_routes_made_in_inference_mode_serve_training():
+    with torch.inference_mode():
+        routes = scans.derived(scans.routes, ['w2', 'v'], 6, 10)
+    x = torch.randn(1, 60, 2, requires_grad=True)
+    scans.write_steps(scans.read_steps(x, routes), routes).sum().backward()
+    assert torch.equal(x.grad, torch.full_like(x, 2.0))
+
+
+def test_built_in_orders_are_kept_in_their_stacks_alone(cache):
+    found = orders(LOCAL_SCAN, 14, 14)
+    assert cache.bytes == 4096 + sum(part.numel() * 4 for part in (found.index, found.lengths))

@@ -1,8 +1,10 @@
 """The tiny problem by which the Triton kernels are checked at their first use; see `..self_check`."""
 
+from collections.abc import Callable
 from types import ModuleType
 
 import torch
+from torch import Tensor
 
 from ..self_check import relative_error, wave
 from .reference import gated_norm_reference
@@ -19,7 +21,8 @@ def errors(module: ModuleType, device: torch.device, dtype: torch.dtype, gradien
     weight, bias = (wave(DIM, phase=p, dtype=wide) for p in (2.0, 3.0))
     z, dout = (wave(BATCH, LENGTH, DIM, phase=p, dtype=dtype) for p in (4.0, 5.0))
     leaves = [tensor.double().requires_grad_() for tensor in (y, gate, weight, bias, z)]
-    out = gated_norm_reference(*leaves, EPS, torch.float64)
+    definition: Callable[..., Tensor] = gated_norm_reference
+    out = definition(*leaves, EPS, torch.float64)
     wanted = (out.detach(), *torch.autograd.grad(out, leaves, dout.double()))
     tensors = [tensor.to(device) for tensor in (y, gate, weight, bias, z)]
     found = [module.forward(*tensors, EPS, dtype)]

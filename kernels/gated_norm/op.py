@@ -70,9 +70,9 @@ def _(dout, y, gate, weight, bias, z, eps, backend):
 def transformable(eps: float, out_dtype: torch.dtype, backend: str) -> Transformable:
     """The operator of its five tensors for `derivatives`."""
 
-    def plain(*tensors):
-        with no_autocast(tensors[0]):
-            return gated_norm_blocked(*tensors, eps, out_dtype)
+    def plain(y, gate, weight, bias, z):
+        with no_autocast(y):
+            return gated_norm_blocked(y, gate, weight, bias, z, eps, out_dtype)
 
     return Transformable(
         forward=lambda *tensors: gated_norm_op(*tensors, eps, out_dtype, backend),

@@ -65,9 +65,9 @@ def _(dy, x, weight, bias, eps, backend):
     )
 
 
-def _gradients(dy, x, weight, bias, eps: float, backend: str) -> list[Tensor | None]:
-    grads = pooled_norm_backward_op(dy, x, weight, bias, eps, backend)
-    return [None if z is None else grad for z, grad in zip((x, weight, bias), grads)]
+def _gradients(dy, tensors, eps: float, backend: str) -> list[Tensor | None]:
+    grads = pooled_norm_backward_op(dy, *tensors, eps, backend)
+    return [None if z is None else grad for z, grad in zip(tensors, grads)]
 
 
 def transformable(eps: float, out_dtype: torch.dtype, backend: str) -> Transformable:
@@ -79,7 +79,7 @@ def transformable(eps: float, out_dtype: torch.dtype, backend: str) -> Transform
 
     return Transformable(
         forward=lambda *tensors: pooled_norm_op(*tensors, eps, out_dtype, backend),
-        backward=lambda dy, *tensors: _gradients(dy, *tensors, eps, backend),
+        backward=lambda dy, *tensors: _gradients(dy, tensors, eps, backend),
         plain=plain,
         in_batch=(True, False, False),
     )
@@ -100,7 +100,7 @@ def _backward(ctx, dy):
             return whole.plain_gradients(dy, *ctx.saved_tensors)
         if transformed():
             return whole.gradients(dy, *ctx.saved_tensors)
-        return _gradients(dy, *ctx.saved_tensors, eps, name)
+        return _gradients(dy, ctx.saved_tensors, eps, name)
 
     return *run_or_fall_back(OPERATORS[NAME], backend, run), None, None, None
 

@@ -50,7 +50,7 @@ class ChosenMultiScan(Choice):
         super().__init__(candidates)
         self.attn = BiAttn(dim)
 
-    def forward(self, y: Tensor, norm: nn.Module, z: Tensor) -> Tensor:
+    def forward(self, y: Tensor, norm: nn.Module, z: Tensor) -> Tensor:  # type: ignore[override]
         """silu(z) norm(sum), of z's shape (B, H, W, d)."""
         return norm(super().forward(y * self.attn(y))).view(z.shape).to(z.dtype) * F.silu(z)
 
