@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmvssm.kernels import causal_conv, mlstm, selective_scan, spectral_filter
+from mmvssm.kernels import causal_conv, gated_norm, mlstm, pooled_norm, selective_scan, spectral_filter
 from mmvssm.kernels.backend import SlowKernelWarning, choose
 from mmvssm.kernels.operators import OPERATORS
 from mmvssm.kernels.self_check import in_words, relative_error
@@ -36,11 +36,14 @@ def problems(device: str, dtype: torch.dtype = torch.float32) -> dict[str, Probl
     igate, fgate = draw(1, tokens, heads), draw(1, tokens, heads) + 3
     taps, bias = draw(d, 1, 4), draw(d)
     image, weight = draw(1, 16, 16, d), draw(d, 16, 16)
+    gate, gain = draw(1, heads, d), draw(d)
     return {
         'selective_scan': lambda backend: selective_scan(x, dt, A, B, C, backend=backend),
         'mlstm': lambda backend: mlstm(q, k, v, igate, fgate, backend=backend),
         'causal_conv': lambda backend: causal_conv(x, taps, bias, backend=backend),
         'spectral_filter': lambda backend: spectral_filter(image, weight, backend=backend),
+        'pooled_norm': lambda backend: pooled_norm(q, gain, bias, backend=backend),
+        'gated_norm': lambda backend: gated_norm(q, gate, gain, bias, x, backend=backend),
     }
 
 
