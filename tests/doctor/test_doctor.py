@@ -38,7 +38,8 @@ def test_what_runs_on_a_cpu_is_right_and_timed(rows):
 
 def test_auto_is_marked(rows):
     taken = {row['operator']: row['backend'] for row in rows[0] if row['auto']}
-    assert taken == dict(selective_scan='numba', mlstm='blocked', causal_conv='blocked', spectral_filter='blocked')
+    plain = ('mlstm', 'causal_conv', 'spectral_filter', 'pooled_norm', 'gated_norm')
+    assert taken == dict(selective_scan='numba', **dict.fromkeys(plain, 'blocked'))
 
 
 def test_wrong_numbers_are_found(monkeypatch):
