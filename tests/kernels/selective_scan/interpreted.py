@@ -44,9 +44,9 @@ def _shrink(case: Case | None = None) -> None:
     """Tiles so small that tiny inputs fill several of them, raggedly."""
     tile = triton_launch.Tile
     smallest = (2, 8) if hasattr(triton, 'knobs') else (16, 16)  # of tl.dot, which took no smaller ones before
-    triton_launch.CHUNK = 4
+    triton_launch.CHUNK, triton_launch.LONG_CHUNK, triton_launch.FEWEST_CHUNKS = 4, 8, 1
     if case is not None and case.size[0] * case.size[1] > 30:
-        smallest, triton_launch.CHUNK = (16, 16), 16
+        smallest, triton_launch.CHUNK, triton_launch.LONG_CHUNK = (16, 16), 16, 64
     triton_launch.TILES = {key: [tile(*smallest, 1)] for key in triton_launch.TILES}
     triton_launch.GRADIENT_PROGRAMS = 4
     triton_launch.SMALL_LAUNCH = 512 if case is not None and case.small else 0
