@@ -187,7 +187,7 @@ class _Scan:
 
     def scratch_bytes(self, tile: Tile) -> int:
         """Of one program of `run_gradients`."""
-        states = 1 if self.N == 1 else self.np / GROUP.value + 1
+        states = 1 if self.N == 1 else self.np / GROUP.value + 2
         return int(4 * states * self.chunk * tile.rows * tile.channels)
 
     def run_gradients(
@@ -376,13 +376,12 @@ def _group_backward(dy: Tensor, states: Tensor, scan: _Scan) -> tuple[Tensor, ..
     most = max(1, GRADIENT_PROGRAMS // (b * directions * at_once))
     each = -(-blocks // most)  # blocks of a part
     parts = -(-blocks // each)
-    zeros, empty = states.new_zeros, states.new_empty
+    zeros = states.new_zeros
     apart = shared and not one_by_one
     dx = scan.outputs((b, L, K, d) if apart else scan.x.shape, one_by_one)
     ddt = zeros(shares, b, L, K, R) if R else scan.dt.new_zeros(scan.dt.shape)
     dB, dC = zeros(shares, b, L, K, N), zeros(shares, b, L, K, N)
-    dA, dD, dbias = (empty(b, parts, K, *z) for z in ((N, d), (d,), (d,)))
-    dweight = zeros(b, parts, K, R, d)
+    dA, dD, dbias, dweight = (zeros(b, parts, K, *z) for z in ((N, d), (d,), (d,), (R, d)))
     outputs = (dx, ddt, dB, dC, dA, dD, dbias, dweight)
     limit = max(1, SCRATCH // scan.scratch_bytes(tile))
     for first, first_d in product(range(K) if one_by_one else (0,), range(0, blocks_d, at_once)):
