@@ -187,6 +187,7 @@ def state_gradients(
         decay = tl.load(given.A + (k * d + c)[None, :] * N + n[:, None], mask=of_states, other=0.0)[:, None, :]
         state_at, state_in = chunk_state_offsets(chunks, c, num_chunks, d, N, NP)
         h = tl.load(states_ptr + lane + state_at, mask=state_in, other=0.0)
+        dD = tl.zeros([BS * GROUP, BD], tl.float32)
         for t in range(0, T, GROUP):
             tl.store(held_ptr + t // GROUP * (NP * BS * BD), h)
             rows = token_rows(index_at, first_four + t, num_steps)
@@ -198,7 +199,9 @@ def state_gradients(
             if BR == 0:
                 tl.store(raw_four + t * BD, z)
             tl.store(raw_four + (t + T) * BD, step)
-            driven = step * LN2 * load_rows(x_at, rows, x.l, c, inside)
+            u = load_rows(x_at, rows, x.l, c, inside)
+            dD += u * load_rows(dy_at, rows, dy.l, c, inside)
+            driven = step * LN2 * u
             s0, s1, s2, s3 = four_steps(step, BS, BD)
             d0, d1, d2, d3 = four_steps(driven, BS, BD)
             b0, b1, b2, b3 = four_steps(load_rows(B_at, rows, B.l, n, n < N), BS, NP)
@@ -206,10 +209,10 @@ def state_gradients(
             h = step_on(h, s1, d1, by_state(b1), decay)
             h = step_on(h, s2, d2, by_state(b2), decay)
             h = step_on(h, s3, d3, by_state(b3), decay)
+        add_to(to.D + by_part * d + c, tl.sum(dD, 0), inside, False)
         tl.debug_barrier()
 
         dA = tl.zeros([NP, BS, BD], tl.float32)
-        dD = tl.zeros([BS * GROUP, BD], tl.float32)
         dbias = tl.zeros([BS * GROUP, BD], tl.float32)
         grad = tl.load(grads_ptr + lane + state_at, mask=state_in, other=0.0)  # a_{t+1} g_{t+1}
         for i in range(0, T, GROUP):
@@ -247,7 +250,6 @@ def state_gradients(
             z = tl.load(raw_four + t * BD)
             dz = (one_tile(a0, a1, a2, a3, BS, BD) + u * from_b) * logistic(z, step, SOFTPLUS)
             own = step * LN2 * from_b + load_vector(given.D + k * d, c, d, HAS_D)[None, :] * arriving
-            dD += u * arriving
             if BR == 0:
                 dbias += dz
             there = dx_at + rows[:, None] * dx.l + c[None, :]
@@ -262,7 +264,6 @@ def state_gradients(
                 tl.store(at, dz, mask=valid & inside[None, :])
 
         add_to(to.A + (by_part * N + n[:, None]) * d + c[None, :], tl.sum(dA, 1) * LN2, of_states, False)
-        add_to(to.D + by_part * d + c, tl.sum(dD, 0), inside, False)
         if BR > 0:
             tl.debug_barrier()
             back = tl.load(given.weight + k * d * R + c[:, None] * R + r[None, :], mask=tl.trans(of_rank), other=0.0)
