@@ -103,7 +103,7 @@ def state_gradients(
     index: Table,
     states_ptr,  # (b, K, num_chunks, N, d) float32: h that enters each chunk
     grads_ptr,  # likewise: a g from the chunk after it
-    scratch_ptr,  # float32, for each program (T / 4, NP, BS, BD) states and (BS, T, BD) raw steps, then their gradients
+    scratch_ptr,  # float32, for each program (T / 4, NP, BS, BD) states and (BS, 2, T, BD) raw steps and step sizes
     to: Gradients,
     partial,  # tokens of one share of dt, B and C: b * L, or 0 where there is one
     L,
@@ -117,7 +117,7 @@ def state_gradients(
     ACCUMULATE: tl.constexpr,
     ATOMIC: tl.constexpr,
 ):
-    """As `triton_backward.gradients`."""
+    """As `triton_backward.gradients`. Raw steps become their gradients. What is read twice is so for want of registers."""
     d, R, K = sizes.d, sizes.R, sizes.K
     T, num_steps, num_chunks = sizes.T, sizes.num_steps, sizes.num_chunks
     N: tl.constexpr = form.N
@@ -227,17 +227,17 @@ def state_gradients(
             h2 = step_on(h1, s1, d1, by_state(b1), decay)
             h3 = step_on(h2, s2, d2, by_state(b2), decay)
             h4 = step_on(h3, s3, d3, by_state(b3), decay)
-            tl.debug_barrier()
+            tl.debug_barrier()  # what follows is not loaded before
             arriving = load_rows(dy_at, rows, dy.l, c, inside)
             y0, y1, y2, y3 = four_steps(arriving, BS, BD)
             to_C0, to_C1, to_C2, to_C3 = seen(h1, y0), seen(h2, y1), seen(h3, y2), seen(h4, y3)
             c0, c1, c2, c3 = four_steps(load_rows(C_at, rows, C.l, n, n < N), BS, NP)
-            e0, e1, e2, e3 = four_steps(tl.load(raw_four + (t + T) * BD), BS, BD)
+            s0, s1, _, _ = four_steps(tl.load(raw_four + (t + T) * BD), BS, BD)  # so that their decays aren't kept
             grad, dA, to_B3, u3, a3 = step_back(h3, s3, d3, y3, by_state(b3), by_state(c3), grad, dA, decay)
             grad, dA, to_B2, u2, a2 = step_back(h2, s2, d2, y2, by_state(b2), by_state(c2), grad, dA, decay)
-            grad, dA, to_B1, u1, a1 = step_back(h1, e1, d1, y1, by_state(b1), by_state(c1), grad, dA, decay)
+            grad, dA, to_B1, u1, a1 = step_back(h1, s1, d1, y1, by_state(b1), by_state(c1), grad, dA, decay)
             h0 = tl.load(held_ptr + t // GROUP * (NP * BS * BD))
-            grad, dA, to_B0, u0, a0 = step_back(h0, e0, d0, y0, by_state(b0), by_state(c0), grad, dA, decay)
+            grad, dA, to_B0, u0, a0 = step_back(h0, s0, d0, y0, by_state(b0), by_state(c0), grad, dA, decay)
 
             at = ((by_token + rows * K) * N)[:, None] + n[None, :]
             valid = (rows >= 0)[:, None]

@@ -152,9 +152,9 @@ def takes_rows(x_ptr, rows_ptr, d, stride):
     tl.store(x_ptr + row * stride + d, 0.0)
 
 
-# Numbers of channels, ranks and states: no product of two of them comes near 2^31. A map's sides, whose product is the
-# number of its tokens: tables are int32. Directions: bits.
-SMALL = {'%d', '%R', '%dim', '%state_x', '%state_z', '%H', '%W', '%codes'}
+# Numbers of channels, ranks and states, steps of a chunk: no product of two of them comes near 2^31. A map's sides,
+# whose product is the number of its tokens: tables are int32. Directions: bits.
+SMALL = {'%d', '%R', '%T', '%dim', '%state_x', '%state_z', '%H', '%W', '%codes'}
 
 
 def narrow_products(ttir: str) -> list[str]:

@@ -124,6 +124,24 @@ def repeated(case: Case) -> bool:
     return same and all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(runs[0], runs[2]))
 
 
+def same_in_many_launches(case: Case) -> bool:
+    """Whether deterministic gradients are the same where a launch has one program, and one share at a time."""
+    _shrink(case)
+    orders = scans.build(case.orders, *case.size)
+    given = _given(case, inputs(case), orders)
+    limits = triton_launch.SCRATCH, triton_launch.SHARES
+    runs = []
+    torch.use_deterministic_algorithms(True)
+    try:
+        y, carries = triton_launch.forward(given, case.softplus, case.merge, torch.float32, True)
+        for triton_launch.SCRATCH, triton_launch.SHARES in (limits, (1, 1)):
+            runs.append(triton_launch.backward(torch.ones_like(y), carries, given, case.softplus, case.merge))
+    finally:
+        torch.use_deterministic_algorithms(False)
+        triton_launch.SCRATCH, triton_launch.SHARES = limits
+    return all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*runs))
+
+
 def empty_batch() -> tuple:
     """Shapes of the results for a batch of none."""
     case = Case(batch=0)
