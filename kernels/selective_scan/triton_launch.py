@@ -198,7 +198,7 @@ class _Scan:
         kernel[(programs,)](
             *rows(self.x), *rows(self.dt), *rows(self.B), *rows(self.C), *rows(dy), *rows(outputs[0]),
             *self.given, *self.index, states, grads, scratch, *Gradients(*outputs[1:]),
-            partial, self.L, *this, *self.sizes, *self.form, *([] if self.N == 1 else self.digits),
+            partial, self.L, *this, *self.sizes, *self.form, *([] if self.N == 1 else (*self.digits, self.rank)),
             BS=tile.rows, BD=tile.channels, HAS_D=self.has_D, ACCUMULATE=accumulate, ATOMIC=atomic,
             num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip

@@ -111,6 +111,7 @@ def state_gradients(
     sizes: Sizes,
     form: Form,
     digits: Digits,
+    RANK: tl.constexpr,  # as R, but addresses made of it are constants
     BS: tl.constexpr,
     BD: tl.constexpr,
     HAS_D: tl.constexpr,
@@ -118,7 +119,7 @@ def state_gradients(
     ATOMIC: tl.constexpr,
 ):
     """As `triton_backward.gradients`. Raw steps become their gradients. What is read twice is so for want of registers."""
-    d, R, K = sizes.d, sizes.R, sizes.K
+    d, K = sizes.d, sizes.K
     T, num_steps, num_chunks = sizes.T, sizes.num_steps, sizes.num_chunks
     N: tl.constexpr = form.N
     NP: tl.constexpr = form.NP
@@ -156,7 +157,7 @@ def state_gradients(
         chunks = (part * this.blocks + item % this.blocks) * BS + s
         inside = c < d
         of_states = (n < N)[:, None] & inside[None, :]
-        of_rank = (r < R)[:, None] & inside[None, :]
+        of_rank = (r < RANK)[:, None] & inside[None, :]
         x_at = x.ptr + batch * x.b + k * x.k
         dx_at = dx.ptr + batch * dx.b + k * dx.k
         dt_at = dt.ptr + batch * dt.b + k * dt.k
@@ -171,13 +172,13 @@ def state_gradients(
         first_four = (part * this.blocks + item % this.blocks) * BS * T + four // GROUP * T + four % GROUP
         first_eight = (part * this.blocks + item % this.blocks) * BS * T + eight // BLOCK * T + eight % BLOCK
         if BR > 0:
-            weight = tl.load(given.weight + k * d * R + c[None, :] * R + r[:, None], mask=of_rank, other=0.0) * LOG2E
+            weight = tl.load(given.weight + k * d * RANK + c[None, :] * RANK + r[:, None], mask=of_rank, other=0.0) * LOG2E
             high = rounded(weight, DOT, CALLED)
             rest = rounded(weight - high.to(tl.float32), DOT, CALLED) if SPLIT else 0.0
             tl.debug_barrier()  # the scratch is read by now
             for t in range(0, T, BLOCK):
                 rows = token_rows(index_at, first_eight + t, num_steps)
-                low = rounded(load_rows(dt_at, rows, dt.l, r, r < R), DOT, CALLED)
+                low = rounded(load_rows(dt_at, rows, dt.l, r, r < RANK), DOT, CALLED)
                 z = tl.dot(low, high, tl.broadcast_to(bias[None, :], [BS * BLOCK, BD]), input_precision='ieee')
                 if SPLIT:
                     z = tl.dot(low, rest, z, input_precision='ieee')
@@ -266,19 +267,19 @@ def state_gradients(
         add_to(to.A + (by_part * N + n[:, None]) * d + c[None, :], tl.sum(dA, 1) * LN2, of_states, False)
         if BR > 0:
             tl.debug_barrier()
-            back = tl.load(given.weight + k * d * R + c[:, None] * R + r[None, :], mask=tl.trans(of_rank), other=0.0)
+            back = tl.load(given.weight + k * d * RANK + c[:, None] * RANK + r[None, :], mask=tl.trans(of_rank), other=0.0)
             back = rounded(back, GRAD_DOT, GRAD_CALLED)
             dbias = tl.zeros([BS * BLOCK, BD], tl.float32)
             dweight = tl.zeros([BR, BD], tl.float32)
             for t in range(0, T, BLOCK):
                 rows = token_rows(index_at, first_eight + t, num_steps)
-                low = rounded(load_rows(dt_at, rows, dt.l, r, r < R), GRAD_DOT, GRAD_CALLED)
+                low = rounded(load_rows(dt_at, rows, dt.l, r, r < RANK), GRAD_DOT, GRAD_CALLED)
                 dz = tl.load(raw_eight + t * BD)
                 dbias += dz
                 dz = rounded(dz, GRAD_DOT, GRAD_CALLED)
                 dweight = tl.dot(tl.trans(low), dz, dweight, input_precision=GRAD_PRECISION)
                 ddt = tl.dot(dz, back, input_precision=GRAD_PRECISION)
-                at_dt = to.dt + (by_token + rows * K)[:, None] * R + r[None, :]
-                add_to(at_dt, ddt, (rows >= 0)[:, None] & (r < R)[None, :], ATOMIC)
-            add_to(to.weight + (by_part * R + r[:, None]) * d + c[None, :], dweight, of_rank, False)
+                at_dt = to.dt + (by_token + rows * K)[:, None] * RANK + r[None, :]
+                add_to(at_dt, ddt, (rows >= 0)[:, None] & (r < RANK)[None, :], ATOMIC)
+            add_to(to.weight + (by_part * RANK + r[:, None]) * d + c[None, :], dweight, of_rank, False)
         add_to(to.bias + by_part * d + c, tl.sum(dbias, 0), inside, False)
