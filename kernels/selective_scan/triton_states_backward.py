@@ -172,7 +172,9 @@ def state_gradients(
         first_four = (part * this.blocks + item % this.blocks) * BS * T + four // GROUP * T + four % GROUP
         first_eight = (part * this.blocks + item % this.blocks) * BS * T + eight // BLOCK * T + eight % BLOCK
         if BR > 0:
-            weight = tl.load(given.weight + k * d * RANK + c[None, :] * RANK + r[:, None], mask=of_rank, other=0.0) * LOG2E
+            weight = (
+                tl.load(given.weight + k * d * RANK + c[None, :] * RANK + r[:, None], mask=of_rank, other=0.0) * LOG2E
+            )
             high = rounded(weight, DOT, CALLED)
             rest = rounded(weight - high.to(tl.float32), DOT, CALLED) if SPLIT else 0.0
             tl.debug_barrier()  # the scratch is read by now
@@ -267,7 +269,9 @@ def state_gradients(
         add_to(to.A + (by_part * N + n[:, None]) * d + c[None, :], tl.sum(dA, 1) * LN2, of_states, False)
         if BR > 0:
             tl.debug_barrier()
-            back = tl.load(given.weight + k * d * RANK + c[:, None] * RANK + r[None, :], mask=tl.trans(of_rank), other=0.0)
+            back = tl.load(
+                given.weight + k * d * RANK + c[:, None] * RANK + r[None, :], mask=tl.trans(of_rank), other=0.0
+            )
             back = rounded(back, GRAD_DOT, GRAD_CALLED)
             dbias = tl.zeros([BS * BLOCK, BD], tl.float32)
             dweight = tl.zeros([BR, BD], tl.float32)
