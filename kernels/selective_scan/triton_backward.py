@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from ..triton_groups import Rows
+from ..triton_groups import Rows, own_names
 from .triton_common import (
     LN2,
     Form,
@@ -33,7 +33,6 @@ from .triton_common import (
     raw_steps,
     step_size,
     step_size_slope,
-    sum_states,
     token_rows,
 )
 
@@ -54,10 +53,9 @@ def gradient_sweep(
 ):
     """One program: BS chunks, BD channels, one direction, one batch element; the mirror image of `sweep`."""
     d, R, K = sizes.d, sizes.R, sizes.K
-    num_steps, num_chunks = sizes.num_steps, sizes.num_chunks
+    T, num_steps, num_chunks = sizes.T, sizes.num_steps, sizes.num_chunks
     N: tl.constexpr = form.N
     NP: tl.constexpr = form.NP
-    T: tl.constexpr = form.T
     BR: tl.constexpr = form.BR
     SOFTPLUS: tl.constexpr = form.SOFTPLUS
     PRECISION: tl.constexpr = form.PRECISION
@@ -94,29 +92,18 @@ def gradient_sweep(
 
 @triton.jit
 def add_to(ptr, values, mask, ATOMIC: tl.constexpr):
-    """Share one buffer among channel blocks by atomics, or write a partial result of one's own."""
+    """Add by atomics what blocks of channels share, or to a share that no other block has in this launch."""
     if ATOMIC:
         tl.atomic_add(ptr, values, mask=mask, sem='relaxed')
     else:
-        tl.store(ptr, values, mask=mask)
-
-
-@triton.jit
-def store_by_state(ptr, tile, by_token, rows, K, N: tl.constexpr, NP: tl.constexpr, ATOMIC: tl.constexpr):
-    """Sum over the channels of [BS, BD] (N = 1) or [NP, BS, BD], into (token, direction, state)."""
-    if N == 1:
-        add_to(ptr + by_token + rows * K, tl.sum(tile, 1), rows >= 0, ATOMIC)
-    else:
-        n = tl.arange(0, NP)[:, None]
-        mask = (rows >= 0)[None, :] & (n < N)
-        add_to(ptr + (by_token + rows * K)[None, :] * N + n, tl.sum(tile, 2), mask, ATOMIC)
+        tl.store(ptr, tl.load(ptr, mask=mask, other=0.0) + values, mask=mask)
 
 
 class Gradients(NamedTuple):
     """Where the gradients go, but for that of x: float32 partials, by block of channels or by part.
 
-    dt (blocks_d, b, L, K, R), or (b, L, K, d) where it comes expanded; B and C (blocks_d, b, L, K, N); the others
-    (b, parts, K, ...) of (N, d), (d), (d), (R, d).
+    dt (shares, b, L, K, R), or (b, L, K, d) where it comes expanded; B and C (shares, b, L, K, N); the others
+    (b, parts, K, ...) of (N, d), (d), (d), (R, d). Zeros; but all of A, D and bias is written.
     """
 
     dt: Any
@@ -126,6 +113,22 @@ class Gradients(NamedTuple):
     D: Any
     bias: Any
     weight: Any
+
+
+@own_names
+class Part(NamedTuple):
+    """What a launch does: directions from the first one on, blocks of channels likewise, programs likewise.
+
+    A program has `blocks` tiles of chunks, one of `parts` that there are of them.
+    """
+
+    first: Any
+    directions: Any
+    parts: Any
+    blocks: Any
+    first_d: Any
+    blocks_d: Any
+    start: Any
 
 
 @kernel
@@ -140,14 +143,11 @@ def gradients(
     index: Table,
     states_ptr,  # (b, K, num_chunks, N, d) float32: h that enters each chunk
     grads_ptr,  # likewise: a g from the chunk after it
-    history_ptr,  # (programs, T, NP, BS, BD) float32 scratch
+    history_ptr,  # (programs, T, BS, BD) float32 scratch
     to: Gradients,
-    partial,  # tokens of one channel block's partial: b * L, or 0 where they share one buffer
+    partial,  # tokens of one share of dt, B and C: b * L, or 0 where there is one
     L,
-    first,
-    directions,
-    parts,
-    blocks,
+    this: Part,
     sizes: Sizes,
     form: Form,
     BS: tl.constexpr,
@@ -156,26 +156,23 @@ def gradients(
     ACCUMULATE: tl.constexpr,
     ATOMIC: tl.constexpr,
 ):
-    """One program: `blocks` times BS chunks, BD channels, one direction, one batch element.
+    """At one state. One program: `blocks` times BS chunks, BD channels, one direction, one batch element.
 
     Walks through the chunks' steps once forward, to leave h_{t-1} of each step in a scratch of its own, and once
     backward. ACCUMULATE as in `sweep`.
     """
     d, R, K = sizes.d, sizes.R, sizes.K
-    num_steps, num_chunks = sizes.num_steps, sizes.num_chunks
-    N: tl.constexpr = form.N
-    NP: tl.constexpr = form.NP
-    T: tl.constexpr = form.T
+    T, num_steps, num_chunks = sizes.T, sizes.num_steps, sizes.num_chunks
     BR: tl.constexpr = form.BR
     SOFTPLUS: tl.constexpr = form.SOFTPLUS
     PRECISION: tl.constexpr = form.PRECISION
-    blocks_d = tl.cdiv(d, BD)
-    pid = tl.program_id(0)
-    block_d = (pid % blocks_d).to(tl.int64)
+    blocks_d, parts = this.blocks_d, this.parts
+    pid = this.start + tl.program_id(0)
+    share = (pid % blocks_d).to(tl.int64)
     part = pid // blocks_d % parts
-    batch = (pid // (blocks_d * parts) // directions).to(tl.int64)
-    k = (first + pid // (blocks_d * parts) % directions).to(tl.int64)
-    c = (pid % blocks_d) * BD + tl.arange(0, BD)
+    batch = (pid // (blocks_d * parts) // this.directions).to(tl.int64)
+    k = (this.first + pid // (blocks_d * parts) % this.directions).to(tl.int64)
+    c = (this.first_d + pid % blocks_d) * BD + tl.arange(0, BD)
     inside = c < d
     s = tl.arange(0, BS)
 
@@ -186,37 +183,35 @@ def gradients(
     C.ptr += batch * C.b + k * C.k
     dy.ptr += batch * dy.b + k * dy.k
     index.ptr += k * index.k
-    states_ptr += (batch * K + k) * num_chunks * N * d
-    grads_ptr += (batch * K + k) * num_chunks * N * d
-    history_ptr += pid.to(tl.int64) * (T * NP * BS * BD)
-    by_token = (block_d * partial + batch * L) * K + k
+    states_ptr += (batch * K + k) * num_chunks * d
+    grads_ptr += (batch * K + k) * num_chunks * d
+    history_ptr += tl.program_id(0).to(tl.int64) * (T * BS * BD)
+    by_token = (share * partial + batch * L) * K + k
     by_part = (batch * parts + part) * K + k
 
-    decay = load_decay(given.A + k * d * N, c, d, N, NP)
+    decay = load_decay(given.A + k * d, c, d, 1, 1)
     bias = load_vector(given.bias + k * d, c, d, form.HAS_BIAS)
     skip = load_vector(given.D + k * d, c, d, HAS_D)
     weight = load_expansion(given.weight + k * d * R, c, d, R, BR) if BR > 0 else 0.0
     r = tl.arange(0, BR if BR > 0 else 16)
     inner = s[:, None] * BD + tl.arange(0, BD)[None, :]
-    if N > 1:
-        inner = tl.arange(0, NP)[:, None, None] * (BS * BD) + inner[None, :, :]
-    dA = tl.zeros(inner.shape, tl.float32)
+    dA = tl.zeros([BS, BD], tl.float32)
     dD = tl.zeros([BS, BD], tl.float32)
     dbias = tl.zeros([BS, BD], tl.float32)
     dweight = tl.zeros([BR if BR > 0 else 16, BD], tl.float32)
 
-    for block in range(part * blocks, (part + 1) * blocks):
+    for block in range(part * this.blocks, (part + 1) * this.blocks):
         chunks = block * BS + s
-        state_at, state_in = chunk_state_offsets(chunks, c, num_chunks, d, N, NP)
+        state_at, state_in = chunk_state_offsets(chunks, c, num_chunks, d, 1, 1)
         h = tl.load(states_ptr + state_at, mask=state_in, other=0.0)
         tl.debug_barrier()  # the scratch is read by now
         for t in range(T):
-            tl.store(history_ptr + t * (NP * BS * BD) + inner, h)
+            tl.store(history_ptr + t * (BS * BD) + inner, h)
             rows = token_rows(index.ptr, chunks * T + t, num_steps)
             u = load_rows(x.ptr, rows, x.l, c, inside)
             delta = step_size(raw_steps(dt.ptr, rows, dt.l, weight, bias, c, d, R, BR, PRECISION), SOFTPLUS)
-            b = load_states(B.ptr, rows, B.l, N, NP)
-            h = tl.exp2(lift(delta, N) * decay) * h + lift(delta * u, N) * b
+            b = load_states(B.ptr, rows, B.l, 1, 1)
+            h = tl.exp2(delta * decay) * h + delta * u * b
         tl.debug_barrier()  # the scratch is written by now
 
         grad = tl.load(grads_ptr + state_at, mask=state_in, other=0.0)  # a_{t+1} g_{t+1}
@@ -227,17 +222,18 @@ def gradients(
             arriving = load_rows(dy.ptr, rows, dy.l, c, inside)
             z = raw_steps(dt.ptr, rows, dt.l, weight, bias, c, d, R, BR, PRECISION)
             delta = step_size(z, SOFTPLUS)
-            a = tl.exp2(lift(delta, N) * decay)
-            kept = a * tl.load(history_ptr + t * (NP * BS * BD) + inner)  # a_t h_{t-1}
-            b = load_states(B.ptr, rows, B.l, N, NP)
-            store_by_state(to.C, (kept + lift(delta * u, N) * b) * lift(arriving, N), by_token, rows, K, N, NP, ATOMIC)
-            g = load_states(C.ptr, rows, C.l, N, NP) * lift(arriving, N) + grad
-            store_by_state(to.B, g * lift(delta * u, N), by_token, rows, K, N, NP, ATOMIC)
-            from_b = sum_states(g * b, N)
+            a = tl.exp2(delta * decay)
+            kept = a * tl.load(history_ptr + t * (BS * BD) + inner)  # a_t h_{t-1}
+            b = load_states(B.ptr, rows, B.l, 1, 1)
+            at = by_token + rows * K
+            add_to(to.C + at, tl.sum((kept + delta * u * b) * arriving, 1), rows >= 0, ATOMIC)
+            g = load_states(C.ptr, rows, C.l, 1, 1) * arriving + grad
+            add_to(to.B + at, tl.sum(g * delta * u, 1), rows >= 0, ATOMIC)
+            from_b = g * b
             kept *= g
             grad = a * g
-            dA += kept * lift(delta, N)
-            from_a = sum_states(kept * (decay * LN2), N)
+            dA += kept * delta
+            from_a = kept * (decay * LN2)
 
             own = delta * from_b + skip[None, :] * arriving
             dz = (from_a + u * from_b) * step_size_slope(z, SOFTPLUS)
@@ -257,11 +253,7 @@ def gradients(
                 at = to.dt + ((batch * L + rows) * K + k)[:, None] * d + c[None, :]
                 tl.store(at, dz, mask=valid & inside[None, :])
 
-    if N == 1:
-        tl.store(to.A + by_part * d + c, tl.sum(dA, 0), mask=inside)
-    else:
-        n = tl.arange(0, NP)[:, None]
-        tl.store(to.A + (by_part * N + n) * d + c[None, :], tl.sum(dA, 1), mask=(n < N) & inside[None, :])
+    tl.store(to.A + by_part * d + c, tl.sum(dA, 0), mask=inside)
     tl.store(to.D + by_part * d + c, tl.sum(dD, 0), mask=inside)
     tl.store(to.bias + by_part * d + c, tl.sum(dbias, 0), mask=inside)
     if BR > 0:

@@ -16,8 +16,8 @@ LN2 = tl.constexpr(0.6931471805599453)
 
 # Arguments that differ from map to map or launch to launch; specialised on, they would compile the same code again.
 ANY_VALUE = (
-    'index_k', 'dt_b', 'B_b', 'C_b', 'partial', 'L', 'K', 'first', 'directions', 'num_steps', 'num_chunks', 'parts',
-    'blocks', 'H', 'W', 'codes', 'most',
+    'index_k', 'dt_b', 'B_b', 'C_b', 'partial', 'L', 'K', 'first', 'directions', 'num_steps', 'T', 'num_chunks',
+    'parts', 'blocks', 'start', 'first_d', 'blocks_d', 'H', 'W', 'codes', 'most',
 )  # fmt: skip
 
 
@@ -47,22 +47,22 @@ class Table(NamedTuple):
 
 @own_names
 class Sizes(NamedTuple):
-    """Channels, rank, directions; steps of an order, and the chunks that they make."""
+    """Channels, rank, directions; steps of an order and of a chunk, and the chunks that they make."""
 
     d: Any
     R: Any
     K: Any
     num_steps: Any
+    T: Any
     num_chunks: Any
 
 
 @own_names
 class Form(NamedTuple):
-    """What a call has compiled: states, and as a power of two; steps of a chunk; the rank as loaded, 0 for none; ..."""
+    """What a call has compiled: states, and as a power of two; the rank as loaded, 0 for none; ..."""
 
     N: tl.constexpr
     NP: tl.constexpr
-    T: tl.constexpr
     BR: tl.constexpr
     HAS_BIAS: tl.constexpr
     SOFTPLUS: tl.constexpr

@@ -58,10 +58,9 @@ def sweep(
     adding to the same tokens, that is, one direction a launch.
     """
     d, R, K = sizes.d, sizes.R, sizes.K
-    num_steps, num_chunks = sizes.num_steps, sizes.num_chunks
+    T, num_steps, num_chunks = sizes.T, sizes.num_steps, sizes.num_chunks
     N: tl.constexpr = form.N
     NP: tl.constexpr = form.NP
-    T: tl.constexpr = form.T
     BR: tl.constexpr = form.BR
     SOFTPLUS: tl.constexpr = form.SOFTPLUS
     PRECISION: tl.constexpr = form.PRECISION

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import reduce
-from itertools import chain
+from itertools import chain, product
 from typing import NamedTuple
 
 import torch
@@ -17,11 +16,13 @@ from ..backend import on_its_device
 from ..precision import has_tf32
 from ..triton_groups import Rows
 from .tensors import Tensors
-from .triton_backward import Gradients, gradient_sweep, gradients
+from .triton_backward import Gradients, Part, gradient_sweep, gradients
 from .triton_common import Form, Given, Sizes, Table
 from .triton_forward import carry, sweep
+from .triton_states_backward import BLOCK, GROUP, Digits, state_gradients
 from .triton_straight import Line, Map, Width, straight_gradient_sweep, straight_sweep
 from .triton_straight_backward import straight_gradients
+from .triton_tensors import add_up, as_float32, by_rows, concatenate, line, rows, sum_shares
 
 INTERPRETED = not isinstance(sweep, triton.JITFunction)
 
@@ -36,21 +37,27 @@ class Tile(NamedTuple):
 
 
 MAX_STATES = 16  # of one launch; more are scanned in groups, so that every tile fits the registers
-CHUNK = 16  # steps; short, so that there are programs enough for a GPU at batch 2
+CHUNK = 16  # steps at one state; short, so that there are programs enough for a GPU at batch 2
+LONG_CHUNK = 64  # the most at more states, of which a chunk keeps as many numbers
+FEWEST_CHUNKS = 16  # of a sequence that has steps for them: a tile's
 CHECKED_STATES = 1  # of the self-check: each number compiles anew, and most models have this one
 
 
 def carries_shape(b, d, K, N, S, straight) -> tuple:
     """See `op`."""
-    return (b, K, _num_chunks(S, straight if N == 1 else ()), N, d)
+    return (b, K, _chunks(S, N, straight if N == 1 else ())[0], N, d)
 
 
-def _num_chunks(steps: int, straight: Sequence[int]) -> int:
-    """Chunks of an order of `steps`; of the one that has the most, where chunks end with rows and columns."""
-    if not straight:
-        return (steps + CHUNK - 1) // CHUNK
-    H, W, _ = straight
-    return largest(H * ((W + CHUNK - 1) // CHUNK), W * ((H + CHUNK - 1) // CHUNK))
+def _chunks(steps: int, N: int, straight: Sequence[int]) -> tuple[int, int]:
+    """Chunks of an order of `steps` and steps of a chunk; those of the order with most, where rows end them."""
+    if straight:
+        H, W, _ = straight
+        return largest(H * -(-W // CHUNK), W * -(-H // CHUNK)), CHUNK
+    if N == 1:
+        return -(-steps // CHUNK), CHUNK
+    block = BLOCK.value
+    length = -(-steps // (largest(-(-steps // LONG_CHUNK), FEWEST_CHUNKS) * block)) * block
+    return -(-steps // length), length
 
 
 ANY_RANK = 1 << 30
@@ -72,39 +79,15 @@ TILES = {
     ('gradient_sweep', 1): [Tile(32, 32, 2), Tile(32, 32, 4), Tile(32, 32, 2, 3)],
     ('gradient_sweep', 16): [Tile(16, 32, 4), Tile(16, 16, 4)],
     ('gradients', 1): [Tile(16, 32, 4), Tile(16, 32, 8)],
-    ('gradients', 8): [Tile(16, 16, 4)],
-    ('gradients', 16): [Tile(16, 16, 8)],
+    ('gradients', 16): [Tile(2, 16, 1)],
     ('carry', 1): [Tile(256, 16, 8), Tile(64, 32, 4)],
     ('carry', 16): [Tile(256, 16, 8), Tile(64, 32, 4)],
 }
 FEW_CHUNKS = 32  # of which `carry` takes fewer at a time: two binaries for all sizes of a map
 SMALL_LAUNCH = 512  # programs; stages 3 and 4 of VMamba-T at 2 x 800 x 1280 have 384 and 192 a direction
 GRADIENT_PROGRAMS = 1024  # about as many as a GPU holds at once: each owns a scratch, which should stay in the cache
-
-
-def _row(tensor: Tensor) -> Tensor:
-    """`tensor` with its last dimension contiguous."""
-    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
-
-
-def _float32(tensor: Tensor | None, like: Tensor) -> Tensor:
-    """A parameter, contiguous float32; something to point at where it is absent."""
-    return like if tensor is None else tensor.detach().to(torch.float32).contiguous()
-
-
-def _line(tensor: Tensor) -> Line:
-    """For a kernel that has strides compiled in: batch elements lie end to end."""
-    b, L = tensor.shape[:2]
-    if b > 1 and tensor.stride(0) != L * tensor.stride(1):
-        tensor = tensor.contiguous()
-    _, token, *direction, _ = tensor.stride()
-    return Line(tensor, token, direction[0] if direction else 0)
-
-
-def _rows(tensor: Tensor) -> Rows:
-    """For a kernel; x and y shared by the directions have no stride for them."""
-    batch, token, *direction, _ = tensor.stride()
-    return Rows(tensor, batch, token, direction[0] if direction else 0)
+SCRATCH = 64 << 20  # bytes of all programs' of a launch; more programs come in several launches
+SHARES = 64 << 20  # bytes of the sums over channels of blocks that run at once without atomics, or one such share
 
 
 def _tile(kernel: str, size: int) -> Tile:
@@ -119,24 +102,24 @@ class _Scan:
         self.straight = tensors.straight
         self.b, self.L, self.d, self.K, self.N = tensors.sizes
         self.steps = index.shape[1]
-        self.num_chunks = _num_chunks(self.steps, self.straight)
-        self.x, self.dt, self.B, self.C = _row(x), _row(dt), _row(B), _row(C)
-        self.A, index = _float32(A, x), _row(index)
-        self.given = Given(self.A, *(_float32(z, self.A) for z in (D, dt_bias, dt_weight)))
+        self.num_chunks, self.chunk = _chunks(self.steps, self.N, self.straight)
+        self.x, self.dt, self.B, self.C = by_rows(x), by_rows(dt), by_rows(B), by_rows(C)
+        self.A, index = as_float32(A, x), by_rows(index)
+        self.given = Given(self.A, *(as_float32(z, self.A) for z in (D, dt_bias, dt_weight)))
         self.index = Table(index, index.stride(0))
         half = x.dtype != torch.float32
         self.rank = dt.shape[-1] if dt_weight is not None else 0
-        self.sizes = Sizes(self.d, self.rank, self.K, self.steps, self.num_chunks)
+        self.sizes = Sizes(self.d, self.rank, self.K, self.steps, self.chunk, self.num_chunks)
         self.form = Form(
             N=self.N,
             NP=self.np,
-            T=CHUNK,
             BR=max(16, triton.next_power_of_2(self.rank)) if self.rank else 0,
             HAS_BIAS=dt_bias is not None,
             SOFTPLUS=softplus,
             # matrix instructions spread a 16 x 16 tile over a few warps, and the states' tiles then spill
             PRECISION='tf32' if half and self.N == 1 and self.rank > 16 and has_tf32(x.device) else 'ieee',
         )
+        self.digits = _digits(x)
         self.has_D = D is not None
 
     def tile(self, kernel: str) -> Tile:
@@ -180,8 +163,8 @@ class _Scan:
         summary = y is None
         grid = self.b * directions * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
         sweep[(grid,)](
-            *_rows(self.x), *_rows(self.dt), *_rows(self.B), *_rows(self.C),
-            *(Rows(self.A, 0, 0, 0) if summary else _rows(y)),
+            *rows(self.x), *rows(self.dt), *rows(self.B), *rows(self.C),
+            *(Rows(self.A, 0, 0, 0) if summary else rows(y)),
             *self.given, *self.index, states, deltas, first, directions, *self.sizes, *self.form,
             BS=tile.rows, BD=tile.channels, HAS_D=self.has_D and not summary, SUMMARY=summary, ACCUMULATE=accumulate,
             num_warps=tile.warps, num_stages=tile.stages,
@@ -200,19 +183,24 @@ class _Scan:
         tile = self.tile('gradient_sweep')
         grid = self.b * self.K * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
         gradient_sweep[(grid,)](
-            *_rows(self.dt), *_rows(self.C), *_rows(dy), *self.given, *self.index, grads, deltas,
+            *rows(self.dt), *rows(self.C), *rows(dy), *self.given, *self.index, grads, deltas,
             *self.sizes, *self.form, BS=tile.rows, BD=tile.channels, num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
 
+    def scratch_bytes(self, tile: Tile) -> int:
+        """Of one program of `run_gradients`."""
+        states = 1 if self.N == 1 else self.np / GROUP.value + 2
+        return int(4 * states * self.chunk * tile.rows * tile.channels)
+
     def run_gradients(
-        self, dy, states, grads, outputs, tile: Tile, first, directions, parts, blocks, accumulate, atomic
+        self, dy, states, grads, outputs, tile: Tile, this: Part, programs, partial, accumulate, atomic
     ) -> None:
-        grid = self.b * directions * parts * -(-self.d // tile.channels)
-        history = grads.new_empty(grid, CHUNK, self.np, tile.rows, tile.channels)
-        gradients[(grid,)](
-            *_rows(self.x), *_rows(self.dt), *_rows(self.B), *_rows(self.C), *_rows(dy), *_rows(outputs[0]),
-            *self.given, *self.index, states, grads, history, *Gradients(*outputs[1:]),
-            0 if atomic else self.b * self.L, self.L, first, directions, parts, blocks, *self.sizes, *self.form,
+        scratch = grads.new_empty(programs * self.scratch_bytes(tile) // 4)
+        kernel = gradients if self.N == 1 else state_gradients
+        kernel[(programs,)](
+            *rows(self.x), *rows(self.dt), *rows(self.B), *rows(self.C), *rows(dy), *rows(outputs[0]),
+            *self.given, *self.index, states, grads, scratch, *Gradients(*outputs[1:]),
+            partial, self.L, *this, *self.sizes, *self.form, *([] if self.N == 1 else (*self.digits, self.rank)),
             BS=tile.rows, BD=tile.channels, HAS_D=self.has_D, ACCUMULATE=accumulate, ATOMIC=atomic,
             num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
@@ -223,20 +211,19 @@ class _StraightScan(_Scan):
 
     def __init__(self, tensors: Tensors, softplus: bool):
         super().__init__(tensors, softplus)
-        dtype = tensors.x.dtype
         H, W, codes = self.straight
-        self.map = Map(H, W, codes, CHUNK, self.num_chunks)
-        self.lines = [_line(tensor) for tensor in (self.x, self.dt, self.B, self.C)]
-        dot = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}[dtype]
+        self.map = Map(H, W, codes, self.chunk, self.num_chunks)
+        self.lines = [line(tensor) for tensor in (self.x, self.dt, self.B, self.C)]
+        digits = self.digits
         self.width = Width(
             d=self.d,
             K=self.K,
             R=self.rank,
             BR=self.form.BR,
-            DEGREE={torch.bfloat16: 3, torch.float16: 4, torch.float32: 8}[dtype],
-            DOT=dot,
-            CALLED=_called(dot),
-            SPLIT=dtype != torch.float32,
+            DEGREE=digits.DEGREE,
+            DOT=digits.DOT,
+            CALLED=digits.CALLED,
+            SPLIT=digits.SPLIT,
             PRECISION='ieee',
             HAS_BIAS=self.form.HAS_BIAS,
             SOFTPLUS=softplus,
@@ -257,7 +244,7 @@ class _StraightScan(_Scan):
         summary = y is None
         grid = self.b * directions * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
         straight_sweep[(grid,)](
-            *chain(*self.lines), *(Line(self.A, 0, 0) if summary else _line(y)), *self.given,
+            *chain(*self.lines), *(Line(self.A, 0, 0) if summary else line(y)), *self.given,
             states, deltas, self.L, first, directions, *self.map, *self.width, BS=tile.rows,
             BD=tile.channels, HAS_D=self.has_D and not summary, SUMMARY=summary, ACCUMULATE=accumulate,
             num_warps=tile.warps, num_stages=tile.stages,
@@ -267,27 +254,50 @@ class _StraightScan(_Scan):
         tile = self.tile('gradient_sweep')
         grid = self.b * self.K * -(-self.num_chunks // tile.rows) * -(-self.d // tile.channels)
         straight_gradient_sweep[(grid,)](
-            *self.lines[1], *self.lines[3], *_line(dy), *self.given, grads, deltas, self.L, *self.map, *self.width,
+            *self.lines[1], *self.lines[3], *line(dy), *self.given, grads, deltas, self.L, *self.map, *self.width,
             BS=tile.rows, BD=tile.channels, num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
 
+    def scratch_bytes(self, tile: Tile) -> int:
+        """Of states in float32, of gradients in the type that multiplies them."""
+        return (4 + self._grad_type.itemsize) * self.chunk * tile.rows * tile.channels
+
+    @property
+    def _grad_type(self) -> torch.dtype:
+        return torch.bfloat16 if tl.bfloat16 == self.digits.GRAD_DOT else torch.float32
+
     def run_gradients(
-        self, dy, states, grads, outputs, tile: Tile, first, directions, parts, blocks, accumulate, atomic
+        self, dy, states, grads, outputs, tile: Tile, this: Part, programs, partial, accumulate, atomic
     ) -> None:
-        grid = self.b * directions * parts * -(-self.d // tile.channels)
-        history = grads.new_empty(grid, CHUNK, tile.rows, tile.channels)
-        # float16 would overflow: gradients are multiplied as float32, if in TF32, whose digits are float16's
-        dot = tl.bfloat16 if tl.bfloat16 == self.width.DOT else tl.float32
-        slopes = torch.empty_like(history, dtype=torch.bfloat16 if dot == tl.bfloat16 else torch.float32)
-        tf32 = tl.float16 == self.width.DOT and has_tf32(grads.device)
-        straight_gradients[(grid,)](
-            *chain(*self.lines), *_line(dy), *_line(outputs[0]), *self.given,
-            states, grads, history, slopes, *Gradients(*outputs[1:]), 0 if atomic else self.b * self.L, self.L,
-            first, directions, parts, blocks, *self.map, *self.width,
-            BS=tile.rows, BD=tile.channels, GRAD_DOT=dot, GRAD_CALLED=_called(dot),
-            GRAD_PRECISION='tf32' if tf32 else 'ieee', HAS_D=self.has_D, ACCUMULATE=accumulate, ATOMIC=atomic,
+        history = grads.new_empty(programs, self.chunk, tile.rows, tile.channels)
+        slopes = torch.empty_like(history, dtype=self._grad_type)
+        digits = self.digits
+        straight_gradients[(programs,)](
+            *chain(*self.lines), *line(dy), *line(outputs[0]), *self.given,
+            states, grads, history, slopes, *Gradients(*outputs[1:]), partial, self.L, *this, *self.map, *self.width,
+            BS=tile.rows, BD=tile.channels, GRAD_DOT=digits.GRAD_DOT, GRAD_CALLED=digits.GRAD_CALLED,
+            GRAD_PRECISION=digits.GRAD_PRECISION, HAS_D=self.has_D, ACCUMULATE=accumulate, ATOMIC=atomic,
             num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
+
+
+def _digits(x: Tensor) -> Digits:
+    """With what precision a scan of x is computed.
+
+    float16 would overflow in gradients, which are multiplied as float32, if in TF32, whose digits are float16's.
+    """
+    dtype = x.dtype
+    dot = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}[dtype]
+    grad_dot = tl.bfloat16 if dtype == torch.bfloat16 else tl.float32
+    return Digits(
+        DEGREE={torch.bfloat16: 3, torch.float16: 4, torch.float32: 8}[dtype],
+        DOT=dot,
+        CALLED=_called(dot),
+        SPLIT=dtype != torch.float32,
+        GRAD_DOT=grad_dot,
+        GRAD_CALLED=_called(grad_dot),
+        GRAD_PRECISION='tf32' if dtype == torch.float16 and has_tf32(x.device) else 'ieee',
+    )
 
 
 def _called(dot: tl.dtype) -> tl.dtype:
@@ -301,9 +311,11 @@ def _state_groups(tensors: Tensors, softplus: bool) -> list[_Scan]:
     if tensors.straight and A.shape[-1] == 1 and tensors.dt_weight is not None:
         return [_StraightScan(tensors, softplus)]
     tensors = tensors._replace(straight=())
+    states = A.shape[-1]
+    each = -(-states // -(-states // MAX_STATES)) if states else 1
     return [
         _Scan(tensors._replace(A=A[..., n], B=B[..., n], C=C[..., n], D=D if n.start == 0 else None), softplus)
-        for n in (slice(i, i + MAX_STATES) for i in range(0, A.shape[-1], MAX_STATES))
+        for n in (slice(i, i + each) for i in range(0, states, each))
     ]
 
 
@@ -342,23 +354,12 @@ def backward(dy: Tensor, carries: Tensor, tensors: Tensors, softplus: bool, merg
     if not carries.numel():
         grads = [x if z is None else z.new_zeros(z.shape) for z in inputs]
     else:
-        each = [_group_backward(_row(dy), states, scan) for scan, states in zip(scans, _split_states(carries, scans))]
-        joins = (_sum, _sum, _concatenate, _concatenate, _concatenate, lambda grads: grads[0], _sum, _sum)
+        each = [
+            _group_backward(by_rows(dy), states, scan) for scan, states in zip(scans, _split_states(carries, scans))
+        ]
+        joins = (add_up, add_up, concatenate, concatenate, concatenate, lambda grads: grads[0], add_up, add_up)
         grads = [join(grads) for join, grads in zip(joins, zip(*each))]
     return tuple(x.new_empty(0) if z is None else g.to(z.dtype).contiguous() for z, g in zip(inputs, grads))
-
-
-def _sum(tensors) -> Tensor:
-    return reduce(torch.add, tensors)
-
-
-def _sum_shares(tensor: Tensor) -> Tensor:
-    """Sum over the first dimension, which is mostly one."""
-    return tensor[0] if tensor.shape[0] == 1 else tensor.sum(0)
-
-
-def _concatenate(tensors) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=-1)
 
 
 def _group_backward(dy: Tensor, states: Tensor, scan: _Scan) -> tuple[Tensor, ...]:
@@ -367,25 +368,34 @@ def _group_backward(dy: Tensor, states: Tensor, scan: _Scan) -> tuple[Tensor, ..
     grads = scan.gradients_entering_chunks(dy, states)
     tile = scan.tile('gradients')
     atomic = not torch.are_deterministic_algorithms_enabled()
-    shares = 1 if atomic else -(-d // tile.channels)
+    blocks_d = -(-d // tile.channels)
+    shares = 1 if atomic else min(blocks_d, max(1, SHARES // (4 * b * L * K * (R + 2 * N))))
+    at_once = blocks_d if atomic else shares
     shared = scan.x.dim() == 3 and K > 1
     one_by_one = shared and not scan.is_small
     directions = 1 if one_by_one else K
     blocks = -(-scan.num_chunks // tile.rows)
-    most = max(1, GRADIENT_PROGRAMS // (b * directions * -(-d // tile.channels)))
+    most = max(1, GRADIENT_PROGRAMS // (b * directions * at_once))
     each = -(-blocks // most)  # blocks of a part
     parts = -(-blocks // each)
-    zeros, empty = states.new_zeros, states.new_empty
+    zeros = states.new_zeros
     apart = shared and not one_by_one
     dx = scan.outputs((b, L, K, d) if apart else scan.x.shape, one_by_one)
     ddt = zeros(shares, b, L, K, R) if R else scan.dt.new_zeros(scan.dt.shape)
     dB, dC = zeros(shares, b, L, K, N), zeros(shares, b, L, K, N)
-    dA, dD, dbias, dweight = (empty(b, parts, K, *z) for z in ((N, d), (d,), (d,), (R, d)))
+    dA, dD, dbias, dweight = (zeros(b, parts, K, *z) for z in ((N, d), (d,), (d,), (R, d)))
     outputs = (dx, ddt, dB, dC, dA, dD, dbias, dweight)
-    for first in range(K) if one_by_one else (0,):
-        scan.run_gradients(dy, states, grads, outputs, tile, first, directions, parts, each, one_by_one, atomic)
+    limit = max(1, SCRATCH // scan.scratch_bytes(tile))
+    for first, first_d in product(range(K) if one_by_one else (0,), range(0, blocks_d, at_once)):
+        wide = min(at_once, blocks_d - first_d)
+        programs = b * directions * parts * wide
+        for start in range(0, programs, limit):
+            this = Part(first, directions, parts, each, first_d, wide, start)
+            count = min(limit, programs - start)
+            partial = b * L if shares > 1 else 0
+            scan.run_gradients(dy, states, grads, outputs, tile, this, count, partial, one_by_one, atomic)
     by_part = [z.sum((0, 1)) for z in (dA, dD, dbias, dweight)]
     dx = dx.sum(2) if apart else dx
-    ddt = _sum_shares(ddt) if R else ddt
-    dB, dC = _sum_shares(dB), _sum_shares(dC)
+    ddt = sum_shares(ddt) if R else ddt
+    dB, dC = sum_shares(dB), sum_shares(dC)
     return dx, ddt, by_part[0].mT, dB, dC, by_part[1], by_part[2], by_part[3].mT

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from .triton_backward import Gradients, add_to
+from .triton_backward import Gradients, Part, add_to
 from .triton_common import LN2, LOG2E, Given, kernel
 from .triton_straight import (
     Line,
@@ -42,12 +42,9 @@ def straight_gradients(
     history_ptr,  # (programs, most, BS, BD) float32 scratch
     slopes_ptr,  # likewise, of type GRAD_DOT
     to: Gradients,
-    partial,  # tokens of one channel block's partial: b * L, or 0 where they share one buffer
+    partial,  # tokens of one share of dt, B and C: b * L, or 0 where there is one
     L,
-    first,
-    directions,
-    parts,
-    blocks,
+    this: Part,
     map: Map,
     width: Width,
     BS: tl.constexpr,
@@ -72,13 +69,13 @@ def straight_gradients(
     PRECISION: tl.constexpr = width.PRECISION
     SOFTPLUS: tl.constexpr = width.SOFTPLUS
     num_chunks = map.num_chunks
-    blocks_d: tl.constexpr = (d + BD - 1) // BD
-    pid = tl.program_id(0)
-    block_d = (pid % blocks_d).to(tl.int64)
+    blocks_d, parts = this.blocks_d, this.parts
+    pid = this.start + tl.program_id(0)
+    share = (pid % blocks_d).to(tl.int64)
     part = pid // blocks_d % parts
-    batch = (pid // (blocks_d * parts) // directions).to(tl.int64)
-    k = (first + pid // (blocks_d * parts) % directions).to(tl.int64)
-    c = (pid % blocks_d) * BD + tl.arange(0, BD)
+    batch = (pid // (blocks_d * parts) // this.directions).to(tl.int64)
+    k = (this.first + pid // (blocks_d * parts) % this.directions).to(tl.int64)
+    c = (this.first_d + pid % blocks_d) * BD + tl.arange(0, BD)
     inside = c < d
     lines = tl.arange(0, BS)
     r = tl.arange(0, BR)
@@ -89,9 +86,9 @@ def straight_gradients(
     B.ptr += batch * L * B.l + k * B.k
     C.ptr += batch * L * C.l + k * C.k
     dy.ptr += batch * L * dy.l + k * dy.k
-    by_token = (block_d * partial + batch * L) * K + k
+    by_token = (share * partial + batch * L) * K + k
     by_part = (batch * parts + part) * K + k
-    inner = pid.to(tl.int64) * map.most * (BS * BD) + lines[:, None] * BD + tl.arange(0, BD)[None, :]
+    inner = tl.program_id(0).to(tl.int64) * map.most * (BS * BD) + lines[:, None] * BD + tl.arange(0, BD)[None, :]
     history = history_ptr + inner
     slopes = slopes_ptr + inner
 
@@ -108,7 +105,7 @@ def straight_gradients(
     dbias = tl.zeros([BS, BD], tl.float32)
     dweight = tl.zeros([BR, BD], tl.float32)
 
-    for block in range(part * blocks, (part + 1) * blocks):
+    for block in range(part * this.blocks, (part + 1) * this.blocks):
         chunks = block * BS + lines
         state_at = ((batch * K + k) * num_chunks + chunks)[:, None] * d + c[None, :]
         state_in = (chunks < num_chunks)[:, None] & inside[None, :]

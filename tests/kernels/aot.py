@@ -128,6 +128,7 @@ def recording(module, target: str) -> Iterator[list[Launch]]:
 
 # Bytes of a thread's stack that are known: these have 255 registers as others, but ptxas needs more for them.
 KNOWN_SPILLS = {'sm_75': 512, 'sm_80': 128}
+OUTSIDE_LOOPS = {'state_gradients': 80}  # on sm_90 its loops have none, what lives across them has
 
 
 def distinct(launches: list[Launch]) -> list[Launch]:
@@ -153,9 +154,9 @@ def takes_rows(x_ptr, rows_ptr, d, stride):
     tl.store(x_ptr + row * stride + d, 0.0)
 
 
-# Numbers of channels, ranks and states: no product of two of them comes near 2^31. A map's sides, whose product is the
-# number of its tokens: tables are int32. Directions: bits.
-SMALL = {'%d', '%R', '%dim', '%state_x', '%state_z', '%H', '%W', '%codes'}
+# Numbers of channels, ranks and states, steps of a chunk: no product of two of them comes near 2^31. A map's sides,
+# whose product is the number of its tokens: tables are int32. Directions: bits.
+SMALL = {'%d', '%R', '%T', '%dim', '%state_x', '%state_z', '%H', '%W', '%codes'}
 
 
 def narrow_products(ttir: str) -> list[str]:
@@ -196,7 +197,7 @@ def compile_all(record: Callable[..., list[Launch]], target: str) -> tuple[int, 
         text, compiled = ttir(launch.source(), target, **launch.options)
         narrow += [f'{launch.kernel.__name__}: {words}' for words in narrow_products(text)]
         spilled = spills(compiled['cubin']) if 'cubin' in compiled else {}
-        if sum(spilled.values()) > KNOWN_SPILLS.get(target, 0):
+        if sum(spilled.values()) > max(KNOWN_SPILLS.get(target, 0), OUTSIDE_LOOPS.get(launch.kernel.__name__, 0)):
             constants = {k: v for k, v in launch.arguments.items() if isinstance(v, (int, bool, str)) and k.isupper()}
             bad.append(f'{spilled} with {constants} {launch.options}')
     return len(launches), bad, narrow

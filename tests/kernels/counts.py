@@ -42,15 +42,21 @@ class Count:
         return 'gradient' not in self.kernel and 'reverse' not in self.kernel
 
 
-def count(launch: aot.Launch, target: str = 'sm_90') -> Count:
-    """Compile a launch of the selective scan and count."""
+# Steps that one turn of each loop takes, where that is not one.
+STEPS_OF_LOOPS = {'state_gradients': (8, 4, 4, 8)}
+
+
+def count(launch: aot.Launch, target: str = 'sm_90', chunk: int = 16) -> Count:
+    """Compile a launch of the selective scan, whose chunks have so many steps, and count."""
     binary, shared = _compiled(launch, target)
     given, threads = launch.arguments, 32 * launch.options['num_warps']
-    if 'BC' in given:  # of `carry`, which has one element a chunk
-        elements, steps = given['BC'] * given['BD'] / threads * scan.chunk(), 1
+    if 'BC' in given:  # of `carry`, which has one element a chunk and one state a program
+        elements, steps = given['BC'] * given['BD'] / threads * chunk / given['N'], 1
     else:
-        elements, steps = given['BS'] * given['BD'] / threads, scan.chunk()
-    inside = sum(len(loop) * (loop.trips or steps) for loop in binary.loops) / (elements * steps)
+        elements, steps = given['BS'] * given['BD'] / threads, chunk
+    taken = STEPS_OF_LOOPS.get(launch.kernel.__name__, (1,) * len(binary.loops))
+    turns = [loop.trips or steps / each for loop, each in zip(binary.loops, taken, strict=True)]
+    inside = sum(len(loop) * n for loop, n in zip(binary.loops, turns)) / (elements * steps)
     outside = binary.outside / (elements * steps)
     return Count(role(launch), inside, outside, binary.registers, binary.stack, shared)
 
@@ -80,7 +86,9 @@ def scans(dtype: str) -> Iterator[tuple[str, dict]]:
 
 def scan_counts(arguments: dict, target: str = 'sm_90') -> list[Count]:
     """Of each distinct binary of one scan, forward and backward."""
-    return [count(each, target) for each in aot.distinct(scan.record(**arguments, target=target))]
+    launches = scan.record(**arguments, target=target)
+    chunk = next((each.arguments['T'] for each in launches if 'T' in each.arguments), 16)  # no T: along rows, columns
+    return [count(each, target, chunk) for each in aot.distinct(launches)]
 
 
 def scan_row(name: str, counts: list[Count]) -> str:

@@ -44,9 +44,9 @@ def _shrink(case: Case | None = None) -> None:
     """Tiles so small that tiny inputs fill several of them, raggedly."""
     tile = triton_launch.Tile
     smallest = (2, 8) if hasattr(triton, 'knobs') else (16, 16)  # of tl.dot, which took no smaller ones before
-    triton_launch.CHUNK = 4
+    triton_launch.CHUNK, triton_launch.LONG_CHUNK, triton_launch.FEWEST_CHUNKS = 4, 8, 1
     if case is not None and case.size[0] * case.size[1] > 30:
-        smallest, triton_launch.CHUNK = (16, 16), 16
+        smallest, triton_launch.CHUNK, triton_launch.LONG_CHUNK = (16, 16), 16, 64
     triton_launch.TILES = {key: [tile(*smallest, 1)] for key in triton_launch.TILES}
     triton_launch.GRADIENT_PROGRAMS = 4
     triton_launch.SMALL_LAUNCH = 512 if case is not None and case.small else 0
@@ -122,6 +122,24 @@ def repeated(case: Case) -> bool:
             torch.use_deterministic_algorithms(False)
     same = all(torch.equal(a, b) for a, b in zip(runs[0], runs[1]))
     return same and all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(runs[0], runs[2]))
+
+
+def same_in_many_launches(case: Case) -> bool:
+    """Whether deterministic gradients are the same where a launch has one program, and one share at a time."""
+    _shrink(case)
+    orders = scans.build(case.orders, *case.size)
+    given = _given(case, inputs(case), orders)
+    limits = triton_launch.SCRATCH, triton_launch.SHARES
+    runs = []
+    torch.use_deterministic_algorithms(True)
+    try:
+        y, carries = triton_launch.forward(given, case.softplus, case.merge, torch.float32, True)
+        for triton_launch.SCRATCH, triton_launch.SHARES in (limits, (1, 1)):
+            runs.append(triton_launch.backward(torch.ones_like(y), carries, given, case.softplus, case.merge))
+    finally:
+        torch.use_deterministic_algorithms(False)
+        triton_launch.SCRATCH, triton_launch.SHARES = limits
+    return all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*runs))
 
 
 def empty_batch() -> tuple:

@@ -68,13 +68,6 @@ def record(
     return launches
 
 
-def chunk() -> int:
-    """Steps of a chunk."""
-    from mmvssm.kernels.selective_scan import triton_launch
-
-    return triton_launch.CHUNK
-
-
 _VMAMBA = dict(N=1, dtype=torch.bfloat16, d=384, R=24, merge=True, shared=True, deterministic=False)
 FAST = {'selective scan, VMamba bf16': dict(_VMAMBA)}
 SLOW = {

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from .interpreted import Case, empty_batch, errors, operation_shapes, repeated
+from .interpreted import Case, empty_batch, errors, operation_shapes, repeated, same_in_many_launches
 
 FORWARD = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 8e-3}
 GRADIENT = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
@@ -29,6 +29,9 @@ CASES = {
     'float16': Case(dtype=torch.float16, size=(2, 3)),
     'bfloat16': Case(dtype=torch.bfloat16, size=(2, 3), states=2),
     'states in two groups': Case(orders=('h',), states=17, size=(1, 5), channels=2),
+    'three states, chunks of several groups': Case(orders=('h', 'w2_flip'), states=3, size=(5, 7), channels=17),
+    'sixteen states, bf16': Case(orders=('v',), states=16, size=(3, 3), batch=2, dtype=torch.bfloat16),
+    'rank above 16, two states': Case(rank=17, states=2, size=(1, 5)),
     'rank above 16': Case(rank=17, size=(1, 5)),
     'rank above 16, by a table': Case(rank=17, size=(1, 5), table=True),
 }
@@ -91,6 +94,12 @@ def _wrong(interpreted, case) -> dict[str, float]:
 @pytest.mark.parametrize('table', [False, True], ids=['straight', 'table'])
 def test_bitwise_equal_over_runs(interpreted, table, small):
     assert interpreted(repeated, Case(orders=('h', 'v'), size=(2, 3), channels=9, table=table, small=small))
+
+
+@pytest.mark.parametrize('case', [Case(channels=9), Case(channels=9, states=2)], ids=['one state', 'two states'])
+def test_gradients_in_many_launches(interpreted, case):
+    """As where neither all programs' scratch nor the sums of all blocks of channels have room."""
+    assert interpreted(same_in_many_launches, case)
 
 
 @pytest.mark.parametrize('rank', [3, None], ids=['straight', 'by a table'])
