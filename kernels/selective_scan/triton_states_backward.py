@@ -118,7 +118,10 @@ def state_gradients(
     ACCUMULATE: tl.constexpr,
     ATOMIC: tl.constexpr,
 ):
-    """As `triton_backward.gradients`. Raw steps become their gradients. What is read twice is so for want of registers."""
+    """As `triton_backward.gradients`. Raw steps become their gradients.
+
+    What is read twice would not fit the registers.
+    """
     d, K = sizes.d, sizes.K
     T, num_steps, num_chunks = sizes.T, sizes.num_steps, sizes.num_chunks
     N: tl.constexpr = form.N
