@@ -6,11 +6,15 @@ Counts are static. Loops are the ranges that a branch closes backwards; a kernel
 import re
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import triton
 
+# Steps that one turn of each loop of a kernel takes, where that is not one.
+STEPS_OF_LOOPS = {'state_gradients': (8, 4, 4, 8)}
 TOOLS = Path(triton.__file__).parent / 'backends/nvidia/bin'
 _INSTRUCTION = re.compile(r'\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\d\s+)?([A-Z][\w.]*)\s*(.*?)\s*;')
 _BRANCH = re.compile(r'/\*[0-9a-f]+\*/\s+@!?(U?P\d)\s+BRA\S*\s.*`\((\S+?)\)')
@@ -51,6 +55,25 @@ def read(cubin: bytes) -> Binary:
     (found,) = re.findall(r'Function \w+:\s+REG:(\d+) STACK:(\d+) .*?LOCAL:(\d+)', usage)
     registers, stack, local = map(int, found)
     return Binary(*_loops(listing), registers, stack + local)
+
+
+def of_an_element_step(binary: Binary, kernel: str, given: Mapping[str, Any], threads: int, chunk: int) -> float:
+    """Instructions inside loops of a scan's kernel, for an element-step; outside of them is what `binary` says.
+
+    given: arguments of the launch; chunk: steps of its chunks, of which `carry` has one element for all, a state at a
+        time.
+    """
+    elements, steps = elements_of(given, threads, chunk)
+    taken = STEPS_OF_LOOPS.get(kernel, (1,) * len(binary.loops))
+    turns = [loop.trips or steps / each for loop, each in zip(binary.loops, taken, strict=True)]
+    return sum(len(loop) * n for loop, n in zip(binary.loops, turns)) / (elements * steps)
+
+
+def elements_of(given: Mapping[str, Any], threads: int, chunk: int) -> tuple[float, int]:
+    """Elements (channel of a chunk) that a thread holds, and their steps."""
+    if 'BC' in given:  # `carry`
+        return given['BC'] * given['BD'] / threads * chunk / given['N'], 1
+    return given['BS'] * given['BD'] / threads, chunk
 
 
 def _run(tool: str, *arguments: str) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from mmvssm.kernels.selective_scan.triton_launch import CHUNK
+from mmvssm.kernels.selective_scan.triton_launch import CHUNK, chunk_sizes
 
 from .launches import Launch, launches_of
 from .plan import DTYPES, Lstm, Scan, Work, covers
@@ -60,17 +60,20 @@ def element_steps(scan: Scan, launch: Launch) -> int:
 
 def bytes_a_step(scan: Scan, launch: Launch, size: int) -> float:
     """Bytes of an element-step; activations of `size` bytes, y and dy float32."""
-    given, N, R = launch.arguments, scan.N, scan.R
+    given, N, R, T = launch.arguments, scan.N, scan.R, chunk_of(scan)
     result = 8 if given.get('ACCUMULATE') else 4
     wide = given['BD']
     table: dict[str, Callable[[], float]] = {
-        'sweep, summary': lambda: size + (R + N) * size / wide + 4 * (N + 1) / CHUNK,
-        'sweep, outputs': lambda: size + (R + 2 * N) * size / wide + 4 * N / CHUNK + result,
-        'carry': lambda: 4 * 3 * N / CHUNK,
-        'carry, reverse': lambda: 4 * 3 * N / CHUNK,
-        'gradient_sweep': lambda: 4 + (R + N) * size / wide + 4 * (N + 1) / CHUNK,
+        'sweep, summary': lambda: size + (R + N) * size / wide + 4 * (N + 1) / T,
+        'sweep, outputs': lambda: size + (R + 2 * N) * size / wide + 4 * N / T + result,
+        'carry': lambda: 4 * 3 * N / T,
+        'carry, reverse': lambda: 4 * 3 * N / T,
+        'gradient_sweep': lambda: 4 + (R + N) * size / wide + 4 * (N + 1) / T,
         'gradients': lambda: (
-            2 * size + 4 + 3 * (R + N) * size / wide + 4 * (R + 2 * N) / wide + 8 * N / CHUNK + result + 8 * N
+            2 * size + 4 + 3 * (R + N) * size / wide + 4 * (R + 2 * N) / wide + 8 * N / T + result + 8 * N
+        ),
+        'state_gradients': lambda: (
+            3 * size + 8 + (2 * R + 3 * N) * size / wide + 4 * (R + 2 * N) / wide + 8 * N / T + result + 2 * N + 36
         ),
     }
     slopes = 2 * size if launch.name == 'straight_gradients' else 0  # written and read once more
@@ -98,16 +101,20 @@ def compiled(work: Work, launch: Launch, seconds: float) -> dict:
         return found
     from benchmarks import sass
 
-    count = instructions(launch, sass.read(binary.asm['cubin']))
+    count = instructions(work, launch, sass.read(binary.asm['cubin']))
     gpu = torch.cuda.get_device_properties(0)
     issued = gpu.multi_processor_count * 4 * gpu.warp_size * gpu.clock_rate * 1e3  # four schedulers, at the boost clock
     return {**found, 'instructions': count, 'issue': count * element_steps(work, launch) / seconds / issued}
 
 
-def instructions(launch: Launch, binary) -> float:
+def instructions(scan: Scan, launch: Launch, binary) -> float:
     """Of an element-step, inside loops."""
-    given, threads = launch.arguments, 32 * launch.options['num_warps']
-    of_carry = 'BC' in given  # which has one element a chunk
-    elements = given['BC' if of_carry else 'BS'] * given['BD'] / threads * (CHUNK if of_carry else 1)
-    steps = 1 if of_carry else CHUNK
-    return sum(len(loop) * (loop.trips or steps) for loop in binary.loops) / (elements * steps)
+    from benchmarks import sass
+
+    threads = 32 * launch.options['num_warps']
+    return sass.of_an_element_step(binary, launch.name, launch.arguments, threads, chunk_of(scan))
+
+
+def chunk_of(scan: Scan) -> int:
+    """Steps of a chunk."""
+    return CHUNK if scan.N == 1 else chunk_sizes(scan.H * scan.W, scan.N, ())[1]

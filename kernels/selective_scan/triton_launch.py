@@ -45,10 +45,10 @@ CHECKED_STATES = 1  # of the self-check: each number compiles anew, and most mod
 
 def carries_shape(b, d, K, N, S, straight) -> tuple:
     """See `op`."""
-    return (b, K, _chunks(S, N, straight if N == 1 else ())[0], N, d)
+    return (b, K, chunk_sizes(S, N, straight if N == 1 else ())[0], N, d)
 
 
-def _chunks(steps: int, N: int, straight: Sequence[int]) -> tuple[int, int]:
+def chunk_sizes(steps: int, N: int, straight: Sequence[int]) -> tuple[int, int]:
     """Chunks of an order of `steps` and steps of a chunk; those of the order with most, where rows end them."""
     if straight:
         H, W, _ = straight
@@ -102,7 +102,7 @@ class _Scan:
         self.straight = tensors.straight
         self.b, self.L, self.d, self.K, self.N = tensors.sizes
         self.steps = index.shape[1]
-        self.num_chunks, self.chunk = _chunks(self.steps, self.N, self.straight)
+        self.num_chunks, self.chunk = chunk_sizes(self.steps, self.N, self.straight)
         self.x, self.dt, self.B, self.C = by_rows(x), by_rows(dt), by_rows(B), by_rows(C)
         self.A, index = as_float32(A, x), by_rows(index)
         self.given = Given(self.A, *(as_float32(z, self.A) for z in (D, dt_bias, dt_weight)))
@@ -368,13 +368,12 @@ def _group_backward(dy: Tensor, states: Tensor, scan: _Scan) -> tuple[Tensor, ..
     grads = scan.gradients_entering_chunks(dy, states)
     tile = scan.tile('gradients')
     atomic = not torch.are_deterministic_algorithms_enabled()
-    blocks_d = -(-d // tile.channels)
+    blocks, blocks_d = -(-scan.num_chunks // tile.rows), -(-d // tile.channels)
     shares = 1 if atomic else min(blocks_d, max(1, SHARES // (4 * b * L * K * (R + 2 * N))))
     at_once = blocks_d if atomic else shares
     shared = scan.x.dim() == 3 and K > 1
     one_by_one = shared and not scan.is_small
     directions = 1 if one_by_one else K
-    blocks = -(-scan.num_chunks // tile.rows)
     most = max(1, GRADIENT_PROGRAMS // (b * directions * at_once))
     each = -(-blocks // most)  # blocks of a part
     parts = -(-blocks // each)
@@ -391,9 +390,8 @@ def _group_backward(dy: Tensor, states: Tensor, scan: _Scan) -> tuple[Tensor, ..
         programs = b * directions * parts * wide
         for start in range(0, programs, limit):
             this = Part(first, directions, parts, each, first_d, wide, start)
-            count = min(limit, programs - start)
-            partial = b * L if shares > 1 else 0
-            scan.run_gradients(dy, states, grads, outputs, tile, this, count, partial, one_by_one, atomic)
+            size = min(limit, programs - start), b * L if shares > 1 else 0
+            scan.run_gradients(dy, states, grads, outputs, tile, this, *size, one_by_one, atomic)
     by_part = [z.sum((0, 1)) for z in (dA, dD, dbias, dweight)]
     dx = dx.sum(2) if apart else dx
     ddt = sum_shares(ddt) if R else ddt

@@ -42,21 +42,12 @@ class Count:
         return 'gradient' not in self.kernel and 'reverse' not in self.kernel
 
 
-# Steps that one turn of each loop takes, where that is not one.
-STEPS_OF_LOOPS = {'state_gradients': (8, 4, 4, 8)}
-
-
 def count(launch: aot.Launch, target: str = 'sm_90', chunk: int = 16) -> Count:
     """Compile a launch of the selective scan, whose chunks have so many steps, and count."""
     binary, shared = _compiled(launch, target)
     given, threads = launch.arguments, 32 * launch.options['num_warps']
-    if 'BC' in given:  # of `carry`, which has one element a chunk and one state a program
-        elements, steps = given['BC'] * given['BD'] / threads * chunk / given['N'], 1
-    else:
-        elements, steps = given['BS'] * given['BD'] / threads, chunk
-    taken = STEPS_OF_LOOPS.get(launch.kernel.__name__, (1,) * len(binary.loops))
-    turns = [loop.trips or steps / each for loop, each in zip(binary.loops, taken, strict=True)]
-    inside = sum(len(loop) * n for loop, n in zip(binary.loops, turns)) / (elements * steps)
+    elements, steps = sass.elements_of(given, threads, chunk)
+    inside = sass.of_an_element_step(binary, launch.kernel.__name__, given, threads, chunk)
     outside = binary.outside / (elements * steps)
     return Count(role(launch), inside, outside, binary.registers, binary.stack, shared)
 
