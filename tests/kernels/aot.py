@@ -158,6 +158,7 @@ def takes_rows(x_ptr, rows_ptr, d, stride):
 # Numbers of channels, ranks and states, steps of a chunk: no product of two of them comes near 2^31. A map's sides,
 # whose product is the number of its tokens: tables are int32. Directions: bits.
 SMALL = {'%d', '%R', '%T', '%dim', '%state_x', '%state_z', '%H', '%W', '%codes'}
+SMALL |= {'%blocks', '%blocks_d', '%first_d', '%parts', '%start', '%first', '%directions'}  # of a launch, see `Part`
 
 
 def narrow_products(ttir: str) -> list[str]:

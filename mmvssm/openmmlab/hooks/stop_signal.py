@@ -84,9 +84,7 @@ class StopSignalHook(Hook):
         self.restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a worker of a DataLoader, forked with this handler
-            if number == signal.SIGTERM:
-                os._exit(128 + number)
+        if os.getpid() != self._process:  # a worker, forked with this handler
             return
         echo = 'TORCHELASTIC_RUN_ID' in os.environ and time.monotonic() - self._since < ECHO
         if number == signal.SIGINT and self._number == signal.SIGINT and not echo:
@@ -112,6 +110,19 @@ class StopSignalHook(Hook):
             name = signal.Signals(number).name
             runner.logger.info(f'{name}: stopped after iteration {meta["iter"]}, which is in {path}; --resume goes on')
         sys.exit(128 + number)
+
+
+def _die_as_others_do() -> None:
+    """In a process that is forked from a run: SIGTERM ends it, as pools and data loaders take for granted.
+
+    A handler in Python's own words would be put off while the process waits for a lock, for ever.
+    """
+    if isinstance(getattr(signal.getsignal(signal.SIGTERM), '__self__', None), StopSignalHook):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_die_as_others_do)
 
 
 def leave_the_group(init: Callable[[int], None] | None, worker_id: int) -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mmvssm.openmmlab.hooks.stop_signal import SIGNALS
+from mmvssm.openmmlab.hooks.stop_signal import SIGNALS, StopSignalHook
 from mmvssm.openmmlab.resuming import newest
 from mmvssm.weights import read_checkpoint
 from tests.openmmlab.test_training import free_port, losses, run, start
@@ -79,3 +79,17 @@ def test_workers_of_a_loader_leave_a_signal_to_the_run(number, loop, tmp_path):
 def test_a_signal_during_validation_saves_too(tmp_path):
     run(tmp_path, '--noise', '--signal-in-validation', code=143)
     assert newest(tmp_path) == str(tmp_path / 'epoch_1.pth')
+
+
+def test_a_process_that_is_forked_from_a_run_dies_of_sigterm_as_pools_expect():
+    hook = StopSignalHook()
+    hook.before_train(None)
+    try:
+        assert signal.getsignal(signal.SIGTERM) == hook._note
+        child = os.fork()
+        if not child:
+            os._exit(signal.getsignal(signal.SIGTERM) != signal.SIG_DFL)
+        assert os.waitpid(child, 0)[1] == 0
+        assert signal.getsignal(signal.SIGTERM) == hook._note
+    finally:
+        hook.restore()
