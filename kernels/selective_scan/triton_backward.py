@@ -166,13 +166,15 @@ def gradients(
     BR: tl.constexpr = form.BR
     SOFTPLUS: tl.constexpr = form.SOFTPLUS
     PRECISION: tl.constexpr = form.PRECISION
-    blocks_d, parts = this.blocks_d, this.parts
+    # by atomics a launch has all blocks of channels: known so, they take fewer registers
+    blocks_d = tl.cdiv(d, BD) if ATOMIC else this.blocks_d
+    parts = this.parts
     pid = this.start + tl.program_id(0)
     share = (pid % blocks_d).to(tl.int64)
     part = pid // blocks_d % parts
     batch = (pid // (blocks_d * parts) // this.directions).to(tl.int64)
     k = (this.first + pid // (blocks_d * parts) % this.directions).to(tl.int64)
-    c = (this.first_d + pid % blocks_d) * BD + tl.arange(0, BD)
+    c = (pid % blocks_d + (0 if ATOMIC else this.first_d)) * BD + tl.arange(0, BD)
     inside = c < d
     s = tl.arange(0, BS)
 

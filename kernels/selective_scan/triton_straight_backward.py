@@ -69,13 +69,15 @@ def straight_gradients(
     PRECISION: tl.constexpr = width.PRECISION
     SOFTPLUS: tl.constexpr = width.SOFTPLUS
     num_chunks = map.num_chunks
-    blocks_d, parts = this.blocks_d, this.parts
+    # by atomics a launch has all blocks of channels: known so, they take fewer registers
+    blocks_d = tl.cdiv(d, BD) if ATOMIC else this.blocks_d
+    parts = this.parts
     pid = this.start + tl.program_id(0)
     share = (pid % blocks_d).to(tl.int64)
     part = pid // blocks_d % parts
     batch = (pid // (blocks_d * parts) // this.directions).to(tl.int64)
     k = (this.first + pid // (blocks_d * parts) % this.directions).to(tl.int64)
-    c = (this.first_d + pid % blocks_d) * BD + tl.arange(0, BD)
+    c = (pid % blocks_d + (0 if ATOMIC else this.first_d)) * BD + tl.arange(0, BD)
     inside = c < d
     lines = tl.arange(0, BS)
     r = tl.arange(0, BR)

@@ -114,9 +114,10 @@ def test_few_binaries_in_multi_scale_training(compiled):
 @pytest.mark.parametrize('operator', OPERATORS)
 def test_any_number_of_blocks(compiled, operator):
     """CUDA has room for 2^31 - 1 blocks on the first axis of a grid and for 65,535 on the others."""
-    for grids in compiled(_grids, operator).values():
+    for kernel, grids in compiled(_grids, operator).items():
         assert all(first < 2**31 for first, *_ in grids)
-        assert max(first for first, *_ in grids) > 65_535
+        bounded = kernel.endswith('gradients')  # by the scratch of a launch
+        assert bounded or all(first > 65_535 for first, *_ in grids)
         assert all(count <= 65_535 for _, *others in grids for count in others)
 
 
