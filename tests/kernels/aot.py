@@ -128,8 +128,8 @@ def recording(module, target: str) -> Iterator[list[Launch]]:
 
 # Bytes of a thread's stack that are known: these have 255 registers as others, but ptxas needs more for them.
 KNOWN_SPILLS = {'sm_75': 512, 'sm_80': 128}
-# Likewise of single kernels, more than the target's: what lives across loops (in them sm_90 has one access, at d 1536 in
-# float32), most of it at ranks that no published model of 16 states has, and on sm_80.
+# Likewise of single kernels, more than the target's: what lives across loops (in them sm_90 has one access, at d 1536
+# in float32), most of it at ranks that no published model of 16 states has, and on sm_80.
 KNOWN_OF_KERNELS = {
     ('straight_gradients', 'sm_90'): 8,
     ('state_gradients', 'sm_90'): 160,

@@ -86,3 +86,4 @@ SLOW = {
     ),
 }
 MANY = [dict(_VMAMBA, straight=straight, batch=70_000, size=(5, 8)) for straight in (True, False)]
+MANY.append(dict(MANY[1], N=16))
