@@ -15,8 +15,8 @@ A module implements it for each compiled backend (`numba_launch`, `triton_launch
 Saved for the backward pass: the inputs and the carries, nothing per direction.
 """
 
-from collections.abc import Sequence
 from types import ModuleType
+from typing import Sequence  # noqa: UP035  torch 2.6 knows no other in an operator's signature
 
 import torch
 from torch import Tensor
