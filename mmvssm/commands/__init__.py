@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from types import ModuleType
+from typing import NoReturn
 
 from mmvssm.errors import UsageError
 
@@ -56,10 +57,30 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(130)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what a mistyped option may have meant."""
+
+    def error(self, message: str) -> NoReturn:
+        meant = {}
+        for word in message.split() if 'unrecognized arguments' in message else ():
+            asked = word.partition('=')[0]
+            if asked.startswith('--') and (near := difflib.get_close_matches(asked, _options(self), n=1)):
+                meant[asked] = near[0]
+        hint = ''.join(f'; did you mean {near} by {asked}?' for asked, near in meant.items())
+        super().error(message + hint)
+
+
+def _options(flags: argparse.ArgumentParser) -> list[str]:
+    """The long options of a parser and of its subcommands."""
+    found = [option for action in flags._actions for option in action.option_strings if option.startswith('--')]
+    inner = (action for action in flags._actions if isinstance(action, argparse._SubParsersAction))
+    return found + [option for action in inner for one in action.choices.values() for option in _options(one)]
+
+
 def parser(name: str, module: ModuleType | None = None) -> argparse.ArgumentParser:
     """The parser of one command."""
     module = module or _module(name)
-    flags = argparse.ArgumentParser(
+    flags = _Parser(
         prog=f'mmvssm {name}',
         description=module.__doc__,
         epilog=getattr(module, 'EXAMPLES', None),

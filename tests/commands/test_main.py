@@ -39,6 +39,23 @@ def test_unknown_command_names_a_near_one(capsys):
     assert err.endswith("no command 'trian'; did you mean train?\n")
 
 
+@pytest.mark.parametrize(
+    ('line', 'meant'),
+    [
+        (['search', 'x', '--cadidates', 'h'], 'did you mean --candidates by --cadidates?'),
+        (['train', 'x', '--work_dir=w'], 'did you mean --work-dir by --work_dir?'),
+        (['draw', 'features', 'x', 'y', '--chekpoint', 'z'], 'did you mean --checkpoint by --chekpoint?'),
+        (['train', 'x', '--zzz'], 'unrecognized arguments: --zzz'),
+    ],
+    ids=['search', 'underscore', 'of a subcommand', 'like none'],
+)
+def test_a_mistyped_option_names_what_it_may_have_meant(line, meant, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        commands.main(line)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.rstrip().endswith(meant)
+
+
 @pytest.mark.parametrize('name', COMMANDS)
 def test_every_command_explains_itself(name, capsys):
     code, out, _ = ended(capsys, name, '--help')
