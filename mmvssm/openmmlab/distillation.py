@@ -85,7 +85,9 @@ class Teacher:
         if self._ours:  # after the out-norms, if there are
             maps = model(images)
             return [maps[i] for i in indices]
-        return model.forward_intermediates(images, indices=list(indices), intermediates_only=True, output_fmt='NCHW')
+        # counted from the last: older releases of timm have ConvNeXt's stem before its stages
+        counted = [i - len(self.channels) for i in indices]
+        return model.forward_intermediates(images, indices=counted, intermediates_only=True, output_fmt='NCHW')
 
     def _create(self) -> nn.Module:
         name = self._options['model_name']
