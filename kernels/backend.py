@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
+from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -132,6 +133,17 @@ def no_triton(tensor: Tensor) -> str:
     if on not in ('cuda', 'xpu') and os.environ.get('TRITON_INTERPRET') != '1':
         return f'triton runs on a GPU (or with TRITON_INTERPRET=1), the input is on {on}'
     return 'triton does not compute in float64' if tensor.dtype == torch.float64 else ''
+
+
+def triton_kernels(package: str) -> Implementation:
+    """The row of an operator's Triton kernels, which are in `triton_launch` of its package."""
+    return Implementation(
+        'triton',
+        load=lambda: import_module('.triton_launch', package),
+        compiled=True,
+        fastest_on=('cuda',),
+        why_not=no_triton,
+    )
 
 
 def choose(operator: Operator, tensor: Tensor, backend: str | None, gradients: bool = True) -> str:

@@ -61,6 +61,12 @@ class Operator:
     def __getitem__(self, name: str) -> Implementation:
         return next(each for each in self.implementations if each.name == name)
 
+    def kernels(self, backend: str) -> ModuleType:
+        """The module behind the operation of `op.py`, imported on first use."""
+        load = self[backend].load
+        assert load is not None, f'{self.name} has no kernels of {backend}'
+        return load()
+
     @property
     def plain(self) -> str:
         """The plain implementation that others fall back to."""

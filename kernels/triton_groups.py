@@ -15,6 +15,7 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 import triton.language as tl
+from torch import Tensor
 
 
 class Rows(NamedTuple):
@@ -24,6 +25,11 @@ class Rows(NamedTuple):
     b: Any
     l: Any  # noqa: E741
     k: Any
+
+
+def by_rows(tensor: Tensor) -> Tensor:
+    """`tensor` with its last dimension contiguous."""
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
 def own_names(group: type) -> type:

@@ -1,30 +1,19 @@
 """The public gated, normed sum: checks, choice of the implementation, call."""
 
-from importlib import import_module
-
 import torch
 from torch import Tensor
 
-from mmvssm.tracing import is_exporting
-
-from ..backend import choose, no_autocast, no_triton, run_or_fall_back
-from ..derivatives import transformed
+from ..backend import triton_kernels
 from ..operators import OPERATORS, Implementation, Operator
 from . import check
 from .blocked import gated_norm_blocked
-from .op import NAME, gated_norm_op, transformable
+from .op import GATED_NORM, NAME
 from .reference import gated_norm_reference
 
 OPERATORS[NAME] = Operator(
     NAME,
     (
-        Implementation(
-            'triton',
-            load=lambda: import_module('.triton_launch', __package__),
-            compiled=True,
-            fastest_on=('cuda',),
-            why_not=no_triton,
-        ),
+        triton_kernels(str(__package__)),
         Implementation('blocked', function=gated_norm_blocked),
         Implementation('reference', function=gated_norm_reference),
     ),
@@ -63,21 +52,7 @@ def gated_norm(
         ValueError: shapes that do not fit together, an unknown backend, or one that cannot run here.
     """
     _check(y, gate, weight, bias, z)
-    tensors = (y, gate, weight, bias, z)
-    gradients = transformed() or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
-    operator = OPERATORS[NAME]
-    out_dtype = z.dtype if out_dtype is None else out_dtype
-
-    def run(name: str) -> Tensor:
-        plain = gated_norm_blocked if is_exporting() else operator[name].function
-        if plain is not None:
-            with no_autocast(y):
-                return plain(*tensors, eps, out_dtype)
-        if transformed():
-            return transformable(eps, out_dtype, name)(*tensors)
-        return gated_norm_op(*tensors, eps, out_dtype, name)
-
-    return run_or_fall_back(operator, choose(operator, y, backend, gradients), run)
+    return GATED_NORM((y, gate, weight, bias, z), eps, z.dtype if out_dtype is None else out_dtype, backend)
 
 
 def _check(y, gate, weight, bias, z) -> None:

@@ -8,24 +8,15 @@ A module implements it for a compiled backend (`triton_launch`) with two functio
 Saved for the backward pass: the inputs.
 """
 
-from types import ModuleType
-
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ..backend import no_autocast, run_or_fall_back
-from ..derivatives import Transformable, transformed
+from ..norms import Norm
 from ..operators import OPERATORS
 from .blocked import gated_norm_blocked
 
 NAME = 'gated_norm'
-
-
-def _implementation(backend: str) -> ModuleType:
-    load = OPERATORS[NAME][backend].load
-    assert load is not None, f'{NAME} has no kernels of {backend}'
-    return load()
 
 
 @torch.library.custom_op('mmvssm::gated_norm', mutates_args=())
@@ -42,7 +33,7 @@ def gated_norm_op(
     """(b, L, d) of out_dtype."""
     if not y.numel():
         return z.new_zeros(z.shape, dtype=out_dtype)
-    return _implementation(backend).forward(y, gate, weight, bias, z, eps, out_dtype)
+    return OPERATORS[NAME].kernels(backend).forward(y, gate, weight, bias, z, eps, out_dtype)
 
 
 @gated_norm_op.register_fake
@@ -58,7 +49,7 @@ def gated_norm_backward_op(
     tensors = (y, gate, weight, bias, z)
     if not y.numel():
         return tuple(tensor.new_zeros(tensor.shape) for tensor in tensors)
-    grads = _implementation(backend).backward(dout, *tensors, eps)
+    grads = OPERATORS[NAME].kernels(backend).backward(dout, *tensors, eps)
     return tuple(grad.to(tensor.dtype).contiguous() for tensor, grad in zip(tensors, grads))
 
 
@@ -67,56 +58,9 @@ def _(dout, y, gate, weight, bias, z, eps, backend):
     return tuple(tensor.new_empty(tensor.shape) for tensor in (y, gate, weight, bias, z))
 
 
-def transformable(eps: float, out_dtype: torch.dtype, backend: str) -> Transformable:
-    """The operator of its five tensors for `derivatives`."""
-
-    def plain(y, gate, weight, bias, z):
-        with no_autocast(y):
-            return gated_norm_blocked(y, gate, weight, bias, z, eps, out_dtype)
-
-    return Transformable(
-        forward=lambda *tensors: gated_norm_op(*tensors, eps, out_dtype, backend),
-        backward=lambda dout, *tensors: gated_norm_backward_op(dout, *tensors, eps, backend),
-        plain=plain,
-        in_batch=(True, True, False, False, True),
-    )
-
-
-def _setup_context(ctx, inputs, output) -> None:
-    *tensors, eps, out_dtype, backend = inputs
-    ctx.save_for_backward(*tensors)
-    ctx.options = (eps, out_dtype, backend)
-
-
-def _backward(ctx, dout):
-    eps, out_dtype, backend = ctx.options
-
-    def run(name: str):
-        whole = transformable(eps, out_dtype, name)
-        if OPERATORS[NAME][name].load is None:
-            return whole.plain_gradients(dout, *ctx.saved_tensors)
-        if transformed():
-            return whole.gradients(dout, *ctx.saved_tensors)
-        return gated_norm_backward_op(dout, *ctx.saved_tensors, eps, name)
-
-    return *run_or_fall_back(OPERATORS[NAME], backend, run), None, None, None
-
-
-gated_norm_op.register_autograd(_backward, setup_context=_setup_context)
-
-
-def _setup_second(ctx, inputs, output) -> None:
-    *tensors, ctx.eps, ctx.backend = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _second_gradients(ctx, *cotangents):
-    dout, *tensors = ctx.saved_tensors
-    whole = transformable(ctx.eps, dout.dtype, ctx.backend)
-    return *whole.second_gradients(cotangents, dout, *tensors), None, None
-
-
-gated_norm_backward_op.register_autograd(_second_gradients, setup_context=_setup_second)
+IN_BATCH = (True, True, False, False, True)  # weight and bias are parameters
+GATED_NORM = Norm(NAME, gated_norm_op, gated_norm_backward_op, gated_norm_blocked, IN_BATCH)
+GATED_NORM.register_autograd()
 
 
 @register_flop_formula([torch.ops.mmvssm.gated_norm, torch.ops.mmvssm.gated_norm_backward])

@@ -5,6 +5,8 @@ import triton
 from torch import Tensor
 
 from ..backend import on_its_device
+from ..norms import shared_out
+from ..triton_groups import by_rows
 from .triton_kernels import combine, combine_backward
 
 PROGRAMS = 1024  # of a backward pass, enough for any GPU, with a part of the parameters' gradients each
@@ -18,16 +20,12 @@ def _options(y: Tensor) -> dict:
     return dict(K=K, d=d, BT=BT, BK=BK, BD=BD, num_warps=8 if BT * BK * BD > TILE else 4)
 
 
-def _rows(*tensors: Tensor) -> tuple[Tensor, ...]:
-    return tuple(x if x.stride(-1) == 1 else x.contiguous() for x in tensors)
-
-
 @on_its_device
 def forward(
     y: Tensor, gate: Tensor, weight: Tensor, bias: Tensor, z: Tensor, eps: float, out_dtype: torch.dtype
 ) -> Tensor:
     """See `op`."""
-    y, z = _rows(y, z)
+    y, z = by_rows(y), by_rows(z)
     options = _options(y)
     out = z.new_empty(z.shape, dtype=out_dtype)
     combine[(y.shape[0] * triton.cdiv(y.shape[1], options['BT']),)](
@@ -42,12 +40,10 @@ def backward(
     dout: Tensor, y: Tensor, gate: Tensor, weight: Tensor, bias: Tensor, z: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """See `op`."""
-    dout, y, z = _rows(dout, y, z)
+    dout, y, z = by_rows(dout), by_rows(y), by_rows(z)
     options = _options(y)
     batch, length, K, d = y.shape
-    parts = max(1, min(triton.cdiv(length, options['BT']), PROGRAMS // batch))
-    each = triton.cdiv(triton.cdiv(length, parts), options['BT']) * options['BT']
-    parts = triton.cdiv(length, each)
+    parts, each = shared_out(length, options['BT'], PROGRAMS // batch)
     dy, dz = y.new_empty(y.shape), z.new_empty(z.shape)
     dgate, dweight, dbias = (y.new_empty(batch, parts, *shape, dtype=torch.float32) for shape in ((K, d), (d,), (d,)))
     combine_backward[(batch * parts,)](

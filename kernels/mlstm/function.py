@@ -1,13 +1,11 @@
 """The public mLSTM: checks, choice of the implementation, call."""
 
-from importlib import import_module
-
 import torch
 from torch import Tensor
 
 from mmvssm.tracing import is_exporting
 
-from ..backend import choose, no_autocast, no_triton, run_or_fall_back
+from ..backend import choose, no_autocast, run_or_fall_back, triton_kernels
 from ..derivatives import transformed
 from ..operators import OPERATORS, Implementation, Operator
 from . import blocked, check
@@ -17,13 +15,7 @@ from .reference import mlstm_recurrent
 OPERATORS[NAME] = Operator(
     NAME,
     (
-        Implementation(
-            'triton',
-            load=lambda: import_module('.triton_launch', __package__),
-            compiled=True,
-            fastest_on=('cuda',),
-            why_not=no_triton,
-        ),
+        triton_kernels(str(__package__)),
         Implementation('blocked', load=lambda: blocked),
         Implementation('reference', function=mlstm_recurrent),
     ),

@@ -46,9 +46,7 @@ def mlstm_transformable(reverse: bool, chunk_size: int | None, eps: float, backe
 
 def _implementation(q: Tensor, chosen: int | None, backend: str) -> tuple[ModuleType, int]:
     """The module whose `forward` and `backward` compute, imported on first use, and its chunk size."""
-    load = OPERATORS[NAME][backend].load
-    assert load is not None, f'{NAME} has no kernels of {backend}'
-    module = load()
+    module = OPERATORS[NAME].kernels(backend)
     return module, module.chunk_size_for(q.shape[1], q.shape[-1], chosen)
 
 

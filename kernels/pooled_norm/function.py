@@ -1,30 +1,19 @@
 """The public pooled LayerNorm: checks, choice of the implementation, call."""
 
-from importlib import import_module
-
 import torch
 from torch import Tensor
 
-from mmvssm.tracing import is_exporting
-
-from ..backend import choose, no_autocast, no_triton, run_or_fall_back
-from ..derivatives import transformed
+from ..backend import triton_kernels
 from ..operators import OPERATORS, Implementation, Operator
 from . import check
 from .blocked import pooled_norm_blocked
-from .op import NAME, pooled_norm_op, transformable
+from .op import NAME, POOLED_NORM
 from .reference import pooled_norm_reference
 
 OPERATORS[NAME] = Operator(
     NAME,
     (
-        Implementation(
-            'triton',
-            load=lambda: import_module('.triton_launch', __package__),
-            compiled=True,
-            fastest_on=('cuda',),
-            why_not=no_triton,
-        ),
+        triton_kernels(str(__package__)),
         Implementation('blocked', function=pooled_norm_blocked),
         Implementation('reference', function=pooled_norm_reference),
     ),
@@ -64,18 +53,4 @@ def pooled_norm(
         raise ValueError(
             f'x must be (b, L, K, d), weight and bias (d,); got {tuple(x.shape)}, {tuple(weight.shape)}, {bias_shape}'
         )
-    tensors = (x, weight, bias)
-    gradients = transformed() or (torch.is_grad_enabled() and any(z is not None and z.requires_grad for z in tensors))
-    operator = OPERATORS[NAME]
-    out_dtype = x.dtype if out_dtype is None else out_dtype
-
-    def run(name: str) -> Tensor:
-        plain = pooled_norm_blocked if is_exporting() else operator[name].function
-        if plain is not None:
-            with no_autocast(x):
-                return plain(*tensors, eps, out_dtype)
-        if transformed():
-            return transformable(eps, out_dtype, name)(*tensors)
-        return pooled_norm_op(*tensors, eps, out_dtype, name)
-
-    return run_or_fall_back(operator, choose(operator, x, backend, gradients), run)
+    return POOLED_NORM((x, weight, bias), eps, x.dtype if out_dtype is None else out_dtype, backend)

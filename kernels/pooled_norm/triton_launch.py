@@ -5,6 +5,8 @@ import triton
 from torch import Tensor
 
 from ..backend import on_its_device
+from ..norms import shared_out
+from ..triton_groups import by_rows
 from .triton_kernels import pool, spread
 
 PROGRAMS = 2048  # that share the tokens, enough for any GPU
@@ -15,14 +17,12 @@ class _Call:
     """Sizes of one call."""
 
     def __init__(self, x: Tensor):
-        self.x = x if x.stride(-1) == 1 else x.contiguous()
+        self.x = by_rows(x)
         self.batch, self.length, self.directions, self.dim = x.shape
         lines = self.batch * self.directions
         BD = triton.next_power_of_2(self.dim)
         BT = max(1, min(32, TILE // BD))
-        parts = max(1, min(triton.cdiv(self.length, BT), PROGRAMS // lines))
-        self.each = triton.cdiv(triton.cdiv(self.length, parts), BT) * BT
-        self.parts = triton.cdiv(self.length, self.each)
+        self.parts, self.each = shared_out(self.length, BT, PROGRAMS // lines)
         self.grid = (lines * self.parts,)
         self.options = dict(K=self.directions, d=self.dim, BT=BT, BD=BD, num_warps=8 if BD >= 1024 else 4)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mmvssm.scans import Orders
 
-from ..backend import choose, no_autocast, no_triton, run_or_fall_back
+from ..backend import choose, no_autocast, run_or_fall_back, triton_kernels
 from ..derivatives import transformed
 from ..operators import OPERATORS, Implementation, Operator
 from . import check
@@ -24,13 +24,7 @@ def _no_numba(x: Tensor) -> str:
 OPERATORS[NAME] = Operator(
     NAME,
     (
-        Implementation(
-            'triton',
-            load=lambda: import_module('.triton_launch', __package__),
-            compiled=True,
-            fastest_on=('cuda',),
-            why_not=no_triton,
-        ),
+        triton_kernels(str(__package__)),
         Implementation(
             'numba',
             load=lambda: import_module('.numba_launch', __package__),

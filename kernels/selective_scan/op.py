@@ -15,7 +15,6 @@ A module implements it for each compiled backend (`numba_launch`, `triton_launch
 Saved for the backward pass: the inputs and the carries, nothing per direction.
 """
 
-from types import ModuleType
 from typing import Sequence  # noqa: UP035  torch 2.6 knows no other in an operator's signature
 
 import torch
@@ -31,13 +30,6 @@ from .blocked import selective_scan_blocked
 from .tensors import Tensors
 
 NAME = 'selective_scan'
-
-
-def implementation(backend: str) -> ModuleType:
-    """The module that implements the operation for a compiled backend; imported on first use."""
-    load = OPERATORS[NAME][backend].load
-    assert load is not None, f'{NAME} has no kernels of {backend}'
-    return load()
 
 
 @torch.library.custom_op('mmvssm::selective_scan', mutates_args=())
@@ -61,7 +53,7 @@ def selective_scan_op(
 ) -> tuple[Tensor, Tensor]:
     """Returns y and the chunk carries; see the module's docstring."""
     tensors = Tensors(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, straight)
-    return implementation(backend).forward(tensors, softplus, merge, out_dtype, save)
+    return OPERATORS[NAME].kernels(backend).forward(tensors, softplus, merge, out_dtype, save)
 
 
 @selective_scan_op.register_fake
@@ -70,7 +62,7 @@ def _(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, straight, softplus,
     K, _, N = A.shape
     y = x.new_empty((b, L, d) if merge else (b, L, K, d), dtype=out_dtype)
     straight = () if dt_weight is None else straight
-    shape = implementation(backend).carries_shape(b, d, K, N, index.shape[1], straight) if save else (0,)
+    shape = OPERATORS[NAME].kernels(backend).carries_shape(b, d, K, N, index.shape[1], straight) if save else (0,)
     return y, x.new_empty(shape, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
@@ -95,7 +87,7 @@ def selective_scan_backward_op(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Returns the gradients of x, dt, A, B, C, D, dt_bias, dt_weight; see the module's docstring."""
     tensors = Tensors(x, dt, A, B, C, D, dt_bias, dt_weight, index, lengths, straight)
-    return implementation(backend).backward(dy, carries, tensors, softplus, merge)
+    return OPERATORS[NAME].kernels(backend).backward(dy, carries, tensors, softplus, merge)
 
 
 @selective_scan_backward_op.register_fake

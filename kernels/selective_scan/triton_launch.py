@@ -14,7 +14,7 @@ from mmvssm.tracing import largest
 
 from ..backend import on_its_device
 from ..precision import has_tf32
-from ..triton_groups import Rows
+from ..triton_groups import Rows, by_rows
 from .tensors import Tensors
 from .triton_backward import Gradients, Part, gradient_sweep, gradients
 from .triton_common import Form, Given, Sizes, Table
@@ -22,7 +22,7 @@ from .triton_forward import carry, sweep
 from .triton_states_backward import BLOCK, GROUP, Digits, state_gradients
 from .triton_straight import Line, Map, Width, straight_gradient_sweep, straight_sweep
 from .triton_straight_backward import straight_gradients
-from .triton_tensors import add_up, as_float32, by_rows, concatenate, line, rows, sum_shares
+from .triton_tensors import add_up, as_float32, concatenate, line, rows, sum_shares
 
 INTERPRETED = not isinstance(sweep, triton.JITFunction)
 

@@ -9,11 +9,6 @@ from ..triton_groups import Rows
 from .triton_straight import Line
 
 
-def by_rows(tensor: Tensor) -> Tensor:
-    """`tensor` with its last dimension contiguous."""
-    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
-
-
 def as_float32(tensor: Tensor | None, like: Tensor) -> Tensor:
     """A parameter, contiguous float32; something to point at where it is absent."""
     return like if tensor is None else tensor.detach().to(torch.float32).contiguous()

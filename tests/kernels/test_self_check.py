@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmvssm.kernels import SlowKernelWarning, backend, mlstm, selective_scan, self_check
-from mmvssm.kernels.mlstm import blocked, function
+from mmvssm.kernels.mlstm import blocked
 from mmvssm.kernels.operators import OPERATORS
 from mmvssm.kernels.selective_scan import check as scan_check
 from mmvssm.kernels.self_check import SelfCheckError
@@ -338,7 +338,7 @@ def test_mlstm_gives_way_in_both_passes(monkeypatch):
 
     monkeypatch.setenv('MMVSSM_SELF_CHECK', 'off')
     monkeypatch.setenv('TRITON_INTERPRET', '1')
-    monkeypatch.setattr(function, 'import_module', lambda *args: Module)
+    monkeypatch.setattr(backend, 'import_module', lambda *args: Module)
     leaves = [torch.rand(s, requires_grad=True) for s in [(1, 5, 2, 4)] * 3 + [(1, 5, 2)] * 2]
     wanted = torch.autograd.grad(mlstm(*leaves, backend='reference').sum(), leaves)
     h = mlstm(*leaves, backend='triton')
