@@ -1,10 +1,11 @@
 """Trainings by mmvssm's own command, each in a folder that keeps it: what is done is not done again."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from mmvssm.openmmlab import runs
 
 METRICS = ('coco/bbox_mAP', 'coco/segm_mAP', 'mIoU', 'mAcc', 'distillation/cosine')
 
@@ -30,6 +31,5 @@ def _seconds() -> float:
 
 def scores(folder: Path) -> dict[str, float]:
     """The last validation: box and mask AP (0 to 1), mean IoU and accuracy (per cent), or the cosine."""
-    lines = [json.loads(line) for path in sorted(folder.glob('*/vis_data/scalars.json')) for line in path.open()]
-    last = [line for line in lines if any(name in line for name in METRICS)][-1]
-    return {name: last[name] for name in METRICS if name in last}
+    found = runs.read(folder).scores
+    return {name: found[name].last for name in METRICS if name in found}

@@ -446,7 +446,7 @@ def _take(x: Tensor, index: Tensor, whole: bool = False) -> Tensor:
 
 
 class Routes(NamedTuple):
-    """Where tokens are at each step, and outputs at each token: the orders as :func:`read` and :func:`write_each` want.
+    """Where tokens are at each step, and outputs at each token, for :func:`read_steps` and :func:`write_steps`.
 
     Attributes:
         tokens: (S, K) integers, the token read at each step; L, their number, at padding.

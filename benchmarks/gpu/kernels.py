@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from mmvssm.kernels.selective_scan.triton_launch import CHUNK, chunk_sizes
+from mmvssm.kernels.selective_scan.triton_launch import chunk_sizes
 
 from .launches import Launch, launches_of
 from .plan import DTYPES, Lstm, Scan, Work, covers
@@ -117,4 +117,4 @@ def instructions(scan: Scan, launch: Launch, binary) -> float:
 
 def chunk_of(scan: Scan) -> int:
     """Steps of a chunk."""
-    return CHUNK if scan.N == 1 else chunk_sizes(scan.H * scan.W, scan.N, ())[1]
+    return chunk_sizes(scan.H * scan.W, scan.N, ())[1]

@@ -39,11 +39,12 @@ def point_to(cfg: Config, folder: str) -> None:
         if (own := layout.find(root)) is not None:
             return layout.point_to(cfg, own)
     wanted = '; '.join(layout.wanted for layout in layouts)
+    help_with_labels = (
+        '`mmvssm data convert` makes these out of YOLO, VOC, LabelMe or masks; docs/your_data.md shows each'
+    )
     raise DataError(
-        f'no data set in {root.absolute()}: it holds {_content(root)}\n'
-        f'wanted: {wanted}'
-        + '\n`mmvssm data convert` makes these out of YOLO, VOC, LabelMe or masks; docs/your_data.md shows each'
-        * (task_of(cfg).labels != 'none')
+        f'no data set in {root.absolute()}: it holds {_content(root)}\nwanted: {wanted}'
+        + ('' if task_of(cfg).labels == 'none' else f'\n{help_with_labels}')
     )
 
 

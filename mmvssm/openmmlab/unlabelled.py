@@ -1,5 +1,6 @@
 """Images of any folder, without labels."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,29 @@ from torch.utils.data import Dataset
 
 from mmvssm import inputs
 from mmvssm.openmmlab.classification import DATASETS
+from mmvssm.openmmlab.layouts import pairs
 from mmvssm.settings import Flag, Int, Number, OneOf, checked
 from mmvssm.settings import Path as PathSetting
 
 # folders of label images that data sets have beside their images
-LABELS = {'annotations', 'labels', 'masks', 'label', 'mask', 'gt', 'gtfine', 'ann', 'ann_dir', 'segmentationclass'}
-LABELS |= {'segmentationobject'}
+LABELS = {*map(str.lower, pairs.LABELS), 'segmentationclass', 'segmentationobject'}
+HELD_OUT = 0.05  # of a folder that is not parted
 
 
 def images_in(root: Path) -> list[Path]:
     """The images in a folder, to any depth, sorted; those in folders of label images left out."""
-    return sorted(
-        path
-        for path in root.rglob('*')
-        if path.suffix.lower() in inputs.IMAGES and not _are_labels(path.relative_to(root))
-    )
+    return sorted(_found(root))
+
+
+def has_images(root: Path) -> bool:
+    """Whether there is one; a large folder is not gone through for it."""
+    return next(_found(root), None) is not None
+
+
+def _found(root: Path) -> Iterator[Path]:
+    for path in root.rglob('*'):
+        if path.suffix.lower() in inputs.IMAGES and not _are_labels(path.relative_to(root)):
+            yield path
 
 
 def _are_labels(path: Path) -> bool:
@@ -84,7 +93,7 @@ class UnlabelledImages(Dataset):
         color_jitter: float = 0.4,
         crop: float = 0.875,
         interpolation: str = 'bicubic',
-        held_out: float = 0.05,
+        held_out: float = HELD_OUT,
         unreadable: str = 'stop',
     ):
         augmentation = dict(scale=(scale, 1.0), color_jitter=color_jitter) if training else {}

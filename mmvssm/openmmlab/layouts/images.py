@@ -4,22 +4,20 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmvssm.openmmlab.unlabelled import images_in
+from mmvssm.openmmlab.unlabelled import HELD_OUT, has_images
 
 from .layout import SPLIT_NAMES, Layout, datasets
 
-HELD_OUT = 0.05  # of a folder that is not parted
-
 
 def _find(root: Path) -> Path | None:
-    return root if images_in(root) else None
+    return root if has_images(root) else None
 
 
 def _split(root: Path, part: str) -> Path | None:
     """The folder of a part's images, as data sets with labels have it."""
     names = SPLIT_NAMES[part]
     places = (p for name in names for p in (root / name, root / 'images' / name, root / name / 'images'))
-    return next((place for place in places if place.is_dir() and images_in(place)), None)
+    return next((place for place in places if place.is_dir() and has_images(place)), None)
 
 
 def _point_to(cfg: Config, root: Path) -> None:

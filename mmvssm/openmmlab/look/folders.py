@@ -28,12 +28,8 @@ def look(cfg: Config, dataset: ConfigDict, split: str, unreadable: str, report: 
     number = cfg.model.get('num_classes')
     if number is not None and len(found) != number:
         raise DataError(f'{root} has {len(found)} classes, the model {number}: write model.num_classes={len(found)}')
-    chosen = list(images.some([path for paths in found.values() for path in paths]))
-    for path in chosen:
-        header = images.header(path)
-        if header is None:
-            raise DataError(f'the image {path} cannot be read; remove it')
-        report.sizes[header.stored] += 1
+    if bad := images.unreadable([path for paths in found.values() for path in paths], report):
+        raise DataError(f'the image {bad[0]} cannot be read; remove it')
     report.images[split] = sum(map(len, found.values()))
     report.classes.update({name: len(paths) for name, paths in found.items()})
     empty = [name for name, paths in found.items() if not paths]

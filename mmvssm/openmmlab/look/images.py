@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from PIL import Image
 
+from mmvssm.data.check import Report
 from mmvssm.data.read import ORIENTATION
 
 ALL, SOME = 2000, 500  # files that are all looked at, and how many of more than that
@@ -35,6 +36,18 @@ def header(path: Path) -> Header | None:
 def some(items: Sequence[T]) -> Sequence[T]:
     """All of them, or an even choice of many."""
     return items if len(items) <= ALL else items[:: len(items) // SOME]
+
+
+def unreadable(paths: Sequence[Path], report: Report) -> list[Path]:
+    """Those of `some` of the files that cannot be read; the sizes of the others are noted in the report."""
+    bad = []
+    for path in some(paths):
+        found = header(path)
+        if found is None:
+            bad.append(path)
+        else:
+            report.sizes[found.stored] += 1
+    return bad
 
 
 def read_as_stored(pipeline: Any) -> None:

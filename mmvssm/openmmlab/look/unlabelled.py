@@ -6,7 +6,7 @@ from mmengine.config import Config, ConfigDict
 
 from mmvssm.data.check import Report
 from mmvssm.openmmlab.layouts.layout import DataError
-from mmvssm.openmmlab.unlabelled import images_in, part_of
+from mmvssm.openmmlab.unlabelled import HELD_OUT, images_in, part_of
 
 from . import images
 
@@ -18,16 +18,10 @@ def look(cfg: Config, dataset: ConfigDict, split: str, unreadable: str, report: 
         DataError: no images, or an unreadable one among those that are looked at.
     """
     root = Path(dataset.root)
-    found = part_of(images_in(root), dataset.get('training', False), dataset.get('held_out', 0.05))
+    found = part_of(images_in(root), dataset.get('training', False), dataset.get('held_out', HELD_OUT))
     if not found:
         raise DataError(f'{root} has no images')
-    bad = []
-    for path in images.some(found):
-        header = images.header(path)
-        if header is None:
-            bad.append(path)
-        else:
-            report.sizes[header.stored] += 1
+    bad = images.unreadable(found, report)
     if bad and unreadable == 'stop':
         raise DataError(f'the image {bad[0]} cannot be read; remove it, or leave out what cannot: --unreadable skip')
     dataset.unreadable = unreadable

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmvssm.errors import UsageError
 from mmvssm.openmmlab.layouts import Layout
 
 
@@ -57,3 +58,13 @@ class Task:
     benchmark: Benchmark = Benchmark(0, {})
     embedded: bool = True
     labels: str = 'label images'
+
+
+def refusing(reason: str) -> dict[str, Any]:
+    """What a task without pictures and predictions does wherever they are asked for: a UsageError with the reason."""
+
+    def refuse(*given: Any, **more: Any) -> Any:
+        raise UsageError(reason)
+
+    names = ('show_in', 'keep_predictions', 'augment_tests', 'found', 'truth', 'tile', 'predict_tiles')
+    return dict.fromkeys(names, refuse)
