@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -103,26 +103,30 @@ def _specialised(parameter, value: Any) -> Any:
 class _Recorder:
     """Stands in a kernel's place."""
 
-    def __init__(self, kernel, launches: list[Launch], launch: bool):
-        self.kernel, self.launches, self.launch = kernel, launches, launch
+    def __init__(self, kernel, launches: list, kind: type[Launch], launch: bool):
+        self.kernel, self.launches, self.kind, self.launch = kernel, launches, kind, launch
 
     def __getitem__(self, grid):
         def launch(*args, **kwargs):
             options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
-            self.launches.append(Launch(self.kernel, grid, dict(zip(self.kernel.arg_names, args)) | kwargs, options))
+            arguments = dict(zip(self.kernel.arg_names, args)) | kwargs
+            self.launches.append(self.kind(self.kernel, grid, arguments, options))
             if self.launch:
                 self.launches[-1].run()
 
         return launch
 
 
+Kind = TypeVar('Kind', bound=Launch)
+
+
 @contextlib.contextmanager
-def recording(module, launch: bool) -> Iterator[list[Launch]]:
-    """What the kernels of `module` are launched with; they are launched as well if `launch`."""
-    launches: list[Launch] = []
+def recording(module, launch: bool, kind: type[Kind] = Launch) -> Iterator[list[Kind]]:  # type: ignore[assignment]
+    """What the kernels of `module` are launched with, as `kind`; they are launched as well if `launch`."""
+    launches: list[Kind] = []
     kernels = {name: value for name, value in vars(module).items() if isinstance(value, KernelInterface)}
     try:
-        vars(module).update({name: _Recorder(kernel, launches, launch) for name, kernel in kernels.items()})
+        vars(module).update({name: _Recorder(kernel, launches, kind, launch) for name, kernel in kernels.items()})
         yield launches
     finally:
         vars(module).update(kernels)

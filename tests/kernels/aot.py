@@ -9,7 +9,6 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +17,8 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
+
+from benchmarks.gpu import launches as recorded
 
 try:  # Triton 3.2, which comes with torch 2.6
     from triton.backends.compiler import AttrsDescriptor
@@ -33,7 +34,6 @@ TARGETS = {
 _POINTERS = {
     torch.float32: '*fp32', torch.float16: '*fp16', torch.bfloat16: '*bf16', torch.int32: '*i32', torch.int64: '*i64',
 }  # fmt: skip
-_OPTIONS = ('num_warps', 'num_stages')
 
 
 def ast_source(kernel: JITFunction, types: dict[str, str], constants: dict, divisible: Iterable[str] = ()) -> ASTSource:
@@ -58,14 +58,8 @@ def ttir(source: ASTSource, target: str, **options) -> tuple[str, dict]:
     return re.sub(r'%arg\d+', lambda found: f'%{given[found[0]]}' if found[0] in given else found[0], text), binary.asm
 
 
-@dataclass
-class Launch:
-    """One launch: the kernel, its grid, its arguments by name, its compile options."""
-
-    kernel: JITFunction
-    grid: tuple[int, ...]
-    arguments: dict
-    options: dict
+class Launch(recorded.Launch):
+    """A launch, and what Triton compiles of it."""
 
     def source(self) -> ASTSource:
         types, constants, divisible = {}, {}, []
@@ -97,33 +91,18 @@ class Launch:
         return self.kernel.__name__, source.hash(), str(self.options)
 
 
-class _Recorder:
-    def __init__(self, kernel: JITFunction, launches: list[Launch]):
-        self.kernel, self.launches = kernel, launches
-
-    def __getitem__(self, grid):
-        def launch(*args, **kwargs):
-            options = {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs}
-            arguments = dict(zip(self.kernel.arg_names, args)) | kwargs
-            self.launches.append(Launch(self.kernel, grid, arguments, options))
-
-        return launch
-
-
 @contextlib.contextmanager
 def recording(module, target: str) -> Iterator[list[Launch]]:
     """Replace the Triton kernels that `module` launches; yields what they are launched with on `target`."""
-    launches: list[Launch] = []
-    kernels = {name: value for name, value in vars(module).items() if isinstance(value, JITFunction)}
-    replaced: dict = {name: _Recorder(kernel, launches) for name, kernel in kernels.items()}
-    if hasattr(module, 'has_tf32'):
-        replaced['has_tf32'] = lambda device: target.startswith('sm_') or target == 'gfx942'
-    before = {name: getattr(module, name) for name in replaced}
-    try:
-        vars(module).update(replaced)
-        yield launches
-    finally:
-        vars(module).update(before)
+    asked = getattr(module, 'has_tf32', None)
+    with recorded.recording(module, launch=False, kind=Launch) as found:
+        try:
+            if asked is not None:
+                module.has_tf32 = lambda device: target.startswith('sm_') or target == 'gfx942'
+            yield found
+        finally:
+            if asked is not None:
+                module.has_tf32 = asked
 
 
 # Bytes of a thread's stack that are known: these have 255 registers as others, but ptxas needs more for them.

@@ -49,20 +49,12 @@ def count(launch: aot.Launch, target: str = 'sm_90', chunk: int = 16) -> Count:
     elements, steps = sass.elements_of(given, threads, chunk)
     inside = sass.of_an_element_step(binary, launch.kernel.__name__, given, threads, chunk)
     outside = binary.outside / (elements * steps)
-    return Count(role(launch), inside, outside, binary.registers, binary.stack, shared)
+    return Count(launch.role, inside, outside, binary.registers, binary.stack, shared)
 
 
 def _compiled(launch: aot.Launch, target: str) -> tuple[sass.Binary, int]:
     compiled = launch.compile(target)
     return sass.read(compiled.asm['cubin']), compiled.metadata.shared
-
-
-def role(launch: aot.Launch) -> str:
-    """The kernel, and what it is compiled for where it serves twice."""
-    name, given = launch.kernel.__name__, launch.arguments
-    if 'SUMMARY' in given:
-        return f'{name}, summary' if given['SUMMARY'] else f'{name}, outputs'
-    return f'{name}, reverse' if given.get('REVERSE') and 'BC' in given else name
 
 
 def scans(dtype: str) -> Iterator[tuple[str, dict]]:
